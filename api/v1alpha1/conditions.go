@@ -1,0 +1,89 @@
+package v1alpha1
+
+// The condition types of a PayUToken. There is no Reconciling and no phase: kstatus reads an object whose
+// observedGeneration is behind, or whose Ready is False, as in progress, and Stalled as failed.
+const (
+	// ConditionReady is True while the target Secret holds an unexpired token made from the present spec and
+	// credentials. It turns False at the instant of expiry.
+	ConditionReady = "Ready"
+	// ConditionRefreshed is True if the last request for a token worked.
+	ConditionRefreshed = "Refreshed"
+	// ConditionStalled is present, and True, only while a person must act.
+	ConditionStalled = "Stalled"
+)
+
+// The reasons of the conditions.
+const (
+	// ReasonTokenValid is why Ready is True.
+	ReasonTokenValid = "TokenValid"
+	// ReasonSucceeded says that PayU gave a new token.
+	ReasonSucceeded = "Succeeded"
+	// ReasonTokenReused says that PayU gave the token again that the Secret holds already.
+	ReasonTokenReused = "TokenReused"
+
+	// ReasonInvalidClient is the OAuth error invalid_client (RFC 6749 section 5.2).
+	ReasonInvalidClient = "InvalidClient"
+	// ReasonInvalidScope is the OAuth error invalid_scope.
+	ReasonInvalidScope = "InvalidScope"
+	// ReasonUnauthorizedClient is the OAuth error unauthorized_client.
+	ReasonUnauthorizedClient = "UnauthorizedClient"
+	// ReasonInvalidRequest is the OAuth error invalid_request.
+	ReasonInvalidRequest = "InvalidRequest"
+	// ReasonUnsupportedGrantType is the OAuth error unsupported_grant_type.
+	ReasonUnsupportedGrantType = "UnsupportedGrantType"
+	// ReasonRateLimited says that PayU asks to wait: rate_limit_exceeded, slow_down, or HTTP 429.
+	ReasonRateLimited = "RateLimited"
+	// ReasonServerError is a failure on PayU's side: server_error, temporarily_unavailable, invalid_token_reuse,
+	// any other 5xx, 408 or 425.
+	ReasonServerError = "ServerError"
+	// ReasonOAuthError is an OAuth error code that has no reason of its own.
+	ReasonOAuthError = "OAuthError"
+	// ReasonUnreachable says that no answer came: DNS, TCP, TLS or a timeout.
+	ReasonUnreachable = "Unreachable"
+	// ReasonInvalidResponse is an answer that holds no usable token.
+	ReasonInvalidResponse = "InvalidResponse"
+	// ReasonScopeReduced says that PayU granted less than was asked for; such a token is not written.
+	ReasonScopeReduced = "ScopeReduced"
+
+	// ReasonCredentialsNotFound says that the credentials Secret, or a key of it, does not exist.
+	ReasonCredentialsNotFound = "CredentialsNotFound"
+	// ReasonCredentialsInvalid says that a credential is empty or holds bytes outside printable ASCII.
+	ReasonCredentialsInvalid = "CredentialsInvalid"
+	// ReasonTargetConflict says that the target Secret belongs to somebody else.
+	ReasonTargetConflict = "TargetConflict"
+	// ReasonTargetWriteFailed says that the API server refuses the write of the target Secret.
+	ReasonTargetWriteFailed = "TargetWriteFailed"
+	// ReasonTemplateInvalid says that spec.target.template.data cannot be rendered.
+	ReasonTemplateInvalid = "TemplateInvalid"
+	// ReasonSuspended says that spec.suspend is true.
+	ReasonSuspended = "Suspended"
+)
+
+// The names that the operator puts on objects or reads from them.
+const (
+	// AnnotationRefreshRequestedAt on a PayUToken, set to a new value, asks for one new token now.
+	AnnotationRefreshRequestedAt = "auth.payu.in/refresh-requested-at"
+
+	// LabelManagedBy and ManagedBy mark the Secrets that the operator wrote.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ManagedBy is the value of LabelManagedBy, and the field owner of every write.
+	ManagedBy = "payu-token-operator"
+	// LabelTokenUID is the UID of the PayUToken that a Secret belongs to.
+	LabelTokenUID = "auth.payu.in/token-uid"
+	// AnnotationTokenName is the name of the PayUToken that a Secret belongs to.
+	AnnotationTokenName = "auth.payu.in/token-name"
+	// AnnotationFetchedAt is when the token was asked for (RFC 3339, UTC).
+	AnnotationFetchedAt = "auth.payu.in/fetched-at"
+	// AnnotationExpiresAt is when the token expires (RFC 3339, UTC).
+	AnnotationExpiresAt = "auth.payu.in/expires-at"
+	// AnnotationSource is a digest of what the token was made from.
+	AnnotationSource = "auth.payu.in/source"
+)
+
+// The default keys of a target Secret.
+const (
+	KeyAccessToken = "access_token"
+	KeyTokenType   = "token_type"
+	KeyScope       = "scope"      // granted, space separated
+	KeyExpiresAt   = "expires_at" // RFC 3339, UTC
+)

@@ -1,0 +1,187 @@
+// Command manager is the operator: it keeps PayU access tokens in Secrets, as PayUTokens ask for.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/controller"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+func main() {
+	err := run(ctrl.SetupSignalHandler(), os.Args[1:])
+	if err != nil && !errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "manager:", strings.Join(strings.Fields(err.Error()), " "))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	var o options
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	if o.version {
+		fmt.Println(versionText())
+		return nil
+	}
+	setUpLogging(o)
+	payuClient, err := newPayUClient(o)
+	if err != nil {
+		return err
+	}
+	config, err := restConfig(o)
+	if err != nil {
+		return err
+	}
+	if err := preflight(ctx, config, o); err != nil {
+		return err
+	}
+	mgr, err := newManager(ctx, config, o, payuClient)
+	if err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func setUpLogging(o options) {
+	level, _ := o.level() // validated
+	var handler slog.Handler = slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	if o.logFormat == "text" {
+		handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	}
+	logger := logr.FromSlogHandler(handler)
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+}
+
+func newPayUClient(o options) (*payu.Client, error) {
+	config := payu.Config{
+		BaseURLs: map[string]string{
+			string(v1alpha1.EnvironmentTest):       o.testBaseURL,
+			string(v1alpha1.EnvironmentProduction): o.productionBaseURL,
+		},
+		Timeout:   o.tokenRequestTimeout,
+		UserAgent: v1alpha1.ManagedBy + "/" + version,
+		Now:       time.Now,
+	}
+	if o.caFile != "" {
+		pem, err := os.ReadFile(o.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("--ca-file: %w", err)
+		}
+		config.CAs = pem
+	}
+	c, err := payu.NewClient(config)
+	if err != nil && o.caFile != "" {
+		return nil, fmt.Errorf("--ca-file %s or a base URL: %w", o.caFile, err)
+	}
+	return c, err
+}
+
+// restConfig finds the cluster as kubectl does: --kubeconfig, KUBECONFIG, the pod's service account.
+func restConfig(o options) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to work in: %w (use --kubeconfig or KUBECONFIG, or run in a pod)", err)
+	}
+	config.QPS, config.Burst = o.kubeAPIQPS, o.kubeAPIBurst
+	config.UserAgent = v1alpha1.ManagedBy + "/" + version
+	return config, nil
+}
+
+func newManager(ctx context.Context, config *rest.Config, o options, payuClient *payu.Client) (ctrl.Manager, error) {
+	mgr, err := ctrl.NewManager(config, managerOptions(o))
+	if err != nil {
+		return nil, err
+	}
+	versions, err := controller.NewVersionsCache(mgr, o.watchNamespaces)
+	if err != nil {
+		return nil, err
+	}
+	reconciler := &controller.Reconciler{
+		Client:   mgr.GetClient(),
+		Versions: versions,
+		Live:     mgr.GetAPIReader(),
+		Tokens: &payu.Tokens{
+			Request: payuClient.Token,
+			Now:     time.Now,
+			Random:  rand.Float64,
+			Observe: controller.NewRequestMetrics(metrics.Registry).Observe,
+		},
+		Clock:             clock.RealClock{},
+		Events:            mgr.GetEventRecorder(v1alpha1.ManagedBy),
+		Random:            rand.Float64,
+		PropagationMargin: o.propagationMargin,
+	}
+	if err := reconciler.Register(ctx, mgr, versions, o.maxConcurrentReconciles); err != nil {
+		return nil, err
+	}
+	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}})
+	return mgr, addProbes(mgr, reconciler)
+}
+
+func managerOptions(o options) manager.Options {
+	scheme := runtime.NewScheme()
+	_ = corev1.AddToScheme(scheme)
+	_ = v1alpha1.AddToScheme(scheme)
+	selector, _ := labels.Parse(o.watchLabelSelector) // validated
+	options := manager.Options{
+		Scheme:                  scheme,
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        o.leaderElectionID,
+		LeaderElectionNamespace: o.leaderElectionNamespace,
+		// The Lease is given back once the last write is done, so that the next leader need not wait for its end.
+		LeaderElectionReleaseOnCancel: true,
+		HealthProbeBindAddress:        o.healthProbeBindAddress,
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsBindAddress, SecureServing: o.metricsSecure},
+		Cache: cache.Options{
+			DefaultNamespaces: controller.Namespaces(o.watchNamespaces),
+			ByObject: map[client.Object]cache.ByObject{
+				&v1alpha1.PayUToken{}: {Label: selector, Transform: cache.TransformStripManagedFields()},
+				&corev1.Secret{}:      {Label: controller.OwnSecrets(), Transform: cache.TransformStripManagedFields()},
+			},
+		},
+		GracefulShutdownTimeout: ptr.To(o.tokenRequestTimeout + 15*time.Second),
+	}
+	if o.metricsSecure {
+		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return options
+}
+
+func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler) error {
+	if err := mgr.AddHealthzCheck("passes", reconciler.Healthy); err != nil {
+		return err
+	}
+	return mgr.AddReadyzCheck("ping", healthz.Ping)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// options are the flags of the manager. There is no other configuration.
+type options struct {
+	kubeconfig              string
+	testBaseURL             string
+	productionBaseURL       string
+	caFile                  string
+	tokenRequestTimeout     time.Duration
+	propagationMargin       time.Duration
+	maxConcurrentReconciles int
+	kubeAPIQPS              float32
+	kubeAPIBurst            int
+	watchNamespaces         []string
+	watchLabelSelector      string
+	leaderElect             bool
+	leaderElectionID        string
+	leaderElectionNamespace string
+	metricsBindAddress      string
+	metricsSecure           bool
+	healthProbeBindAddress  string
+	logLevel                string
+	logFormat               string
+	version                 bool
+}
+
+func (o *options) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file`; by default what KUBECONFIG names, or the service account of the pod")
+	flags.StringVar(&o.testBaseURL, "test-base-url", payu.TestBaseURL, "base `URL` of PayU's Test environment; https, or http to a loopback address")
+	flags.StringVar(&o.productionBaseURL, "production-base-url", payu.ProductionBaseURL, "base `URL` of PayU's Production environment; https, or http to a loopback address")
+	flags.StringVar(&o.caFile, "ca-file", "", "PEM `file` of certificate authorities that the token endpoint may use beside the system's")
+	flags.DurationVar(&o.tokenRequestTimeout, "token-request-timeout", 10*time.Second, "how long one token request may take in all")
+	flags.DurationVar(&o.propagationMargin, "propagation-margin", 2*time.Minute, "the life that a token must have left when its successor is written; the kubelet takes up to two minutes to bring it into the pods")
+	flags.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8, "how many PayUTokens are looked at at once")
+	flags.Float32Var(&o.kubeAPIQPS, "kube-api-qps", -1, "requests per second to the API server; -1 leaves it to the API server's own fairness")
+	flags.IntVar(&o.kubeAPIBurst, "kube-api-burst", -1, "burst of requests to the API server, where --kube-api-qps is positive")
+	flags.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "`namespaces` to work in, comma separated; all by default. With it, Roles in these namespaces suffice")
+	flags.StringVar(&o.watchLabelSelector, "watch-label-selector", "", "label `selector` of the PayUTokens to work on; all by default. For sharding: give each operator another one")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "have one of several replicas do the work")
+	flags.StringVar(&o.leaderElectionID, "leader-election-id", "payu-token-operator", "name of the Lease; each shard needs its own")
+	flags.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the Lease; by default that of the pod")
+	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 is off")
+	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those whom Kubernetes authenticates and lets get /metrics; false for plain http to all")
+	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 is off")
+	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&o.logFormat, "log-format", "json", "json or text")
+	flags.BoolVar(&o.version, "version", false, "print the version and exit")
+}
+
+// parse reads the flags. Its error says in one line which flag is bad and why.
+func (o *options) parse(args []string) error {
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.Usage = func() {
+		fmt.Printf("manager keeps PayU access tokens in Secrets, as PayUTokens ask for.\n\nFlags:\n%s", flags.FlagUsages())
+	}
+	o.addFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: the manager takes flags only", flags.Arg(0))
+	}
+	return o.validate()
+}
+
+func (o *options) validate() error {
+	switch {
+	case o.tokenRequestTimeout <= 0:
+		return errors.New("--token-request-timeout must be positive")
+	case o.propagationMargin < 0:
+		return errors.New("--propagation-margin must not be negative")
+	case o.maxConcurrentReconciles < 1:
+		return errors.New("--max-concurrent-reconciles must be at least 1")
+	case o.logFormat != "json" && o.logFormat != "text":
+		return fmt.Errorf("--log-format %q: use json or text", o.logFormat)
+	}
+	if _, err := o.level(); err != nil {
+		return err
+	}
+	if _, err := labels.Parse(o.watchLabelSelector); err != nil {
+		return fmt.Errorf("--watch-label-selector: %w", err)
+	}
+	for _, namespace := range o.watchNamespaces {
+		if strings.TrimSpace(namespace) == "" {
+			return errors.New("--watch-namespaces holds an empty name")
+		}
+	}
+	return nil
+}
+
+func (o *options) level() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return 0, fmt.Errorf("--log-level %q: use debug, info, warn or error", o.logLevel)
+	}
+	return level, nil
+}

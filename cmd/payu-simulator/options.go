@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+// keep bounds the memory of a process that may run for days.
+const keep = 10_000
+
+const usage = `payu-simulator plays PayU's token server (POST /oauth/token) and a resource to try its tokens on
+(GET /resource[?scope=...] with Authorization: Bearer ...).
+
+Flags:
+%s
+%s`
+
+// options are the flags, parsed and checked one by one.
+type options struct {
+	bindAddress      string
+	adminBindAddress string
+	tls              bool
+	caFileOut        string
+	certFile         string
+	keyFile          string
+	dnsNames         []string
+	mode             string
+	tokenTTL         time.Duration
+	reuseLimit       int
+	latency          time.Duration
+	clients          []string
+	clientsFile      string
+}
+
+func (o *options) flags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("payu-simulator", pflag.ContinueOnError)
+	f.SortFlags = false
+	f.StringVar(&o.bindAddress, "bind-address", "127.0.0.1:8080", "address of the token server; port 0 picks one and prints it")
+	f.StringVar(&o.adminBindAddress, "admin-bind-address", "127.0.0.1:8090",
+		"address of the admin API, plain http and without authentication: keep it on loopback; 0 is off")
+	f.BoolVar(&o.tls, "tls", false, "serve TLS with a certificate made at start, for localhost and --tls-dns-names")
+	f.StringVar(&o.caFileOut, "ca-file-out", "", "with --tls: write the CA certificate to this `file` (PEM), for the operator's --ca-file")
+	f.StringSliceVar(&o.dnsNames, "tls-dns-names", nil, "with --tls: further DNS `names` of the certificate, comma separated")
+	f.StringVar(&o.certFile, "tls-cert-file", "", "serve TLS with the certificate of this `file` (PEM)")
+	f.StringVar(&o.keyFile, "tls-private-key-file", "", "its key `file` (PEM)")
+	f.StringVar(&o.mode, "mode", string(payutest.Default),
+		"what a client gets that already has a token: default (one more), reuse (the same), revoke-previous (a new one, the old one dies)")
+	f.DurationVar(&o.tokenTTL, "token-ttl", 2*time.Hour, "life of a token")
+	f.IntVar(&o.reuseLimit, "reuse-limit-percent", 100, "with --mode=reuse: the part of its life for which a token is given again")
+	f.DurationVar(&o.latency, "latency", 0, "delay of every token answer")
+	f.StringArrayVar(&o.clients, "client", nil,
+		"register a client, as `id:secret[:scope scope]`; may be repeated (a secret with a colon needs --clients-file)")
+	f.StringVar(&o.clientsFile, "clients-file", "",
+		"register the clients of a JSON `file`, a list of what the admin API takes")
+	return f
+}
+
+// parseOptions returns the options, or pflag.ErrHelp after writing the help text.
+func parseOptions(args []string, help io.Writer) (options, error) {
+	var o options
+	f := o.flags()
+	f.Usage = func() { fmt.Fprintf(help, usage, f.FlagUsagesWrapped(100), payutest.AdminHelp) }
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, o.validate()
+}
+
+func (o options) validate() error {
+	switch {
+	case (o.certFile == "") != (o.keyFile == ""):
+		return errors.New("--tls-cert-file and --tls-private-key-file go together")
+	case o.tls && o.certFile != "":
+		return errors.New("--tls makes a certificate: it does not go with --tls-cert-file")
+	case !o.tls && (o.caFileOut != "" || len(o.dnsNames) > 0):
+		return errors.New("--ca-file-out and --tls-dns-names need --tls")
+	case o.reuseLimit < 1:
+		return fmt.Errorf("--reuse-limit-percent %d: want 1 to 100", o.reuseLimit)
+	}
+	return payutest.Settings{
+		Mode: payutest.Mode(o.mode), TokenTTL: o.tokenTTL, ReuseLimitPercent: o.reuseLimit, Latency: o.latency,
+	}.Validate()
+}
+
+// config returns the server's configuration; it reads the clients file.
+func (o options) config() (payutest.Config, error) {
+	clients, err := readClients(o.clientsFile, o.clients)
+	return payutest.Config{
+		Clients: clients, Mode: payutest.Mode(o.mode), TokenTTL: o.tokenTTL,
+		ReuseLimitPercent: o.reuseLimit, Latency: o.latency, Keep: keep,
+	}, err
+}

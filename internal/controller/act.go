@@ -1,0 +1,257 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// absent is the resourceVersion to apply an object with that must not exist yet: no object has it, so that the API
+// server answers with a conflict if somebody has created one meanwhile.
+const absent = "1"
+
+const (
+	mostRepairs  = 5
+	repairWindow = 10 * time.Minute
+	fightPause   = time.Hour
+)
+
+// errGone ends a pass in silence: the namespace is being deleted, or is gone.
+var errGone = errors.New("the namespace is terminating")
+
+// act does one step and changes the situation and the memory by what came of it. Its errors are the API server's.
+func (r *Reconciler) act(ctx context.Context, s *situation, next step) error {
+	switch next {
+	case readCredentials:
+		return r.readCredentials(ctx, s)
+	case tryWrite:
+		return r.tryWrite(ctx, s)
+	case join:
+		s.memory.tried, s.memory.attempt = provocationOf(s.token), s.progress.Attempts+1
+	case ask:
+		r.ask(ctx, s)
+	case write:
+		return r.writeToken(ctx, s)
+	case rewrite:
+		return r.rewrite(ctx, s)
+	}
+	return nil
+}
+
+// readCredentials learns the source from the API server, and with it what is known of the requests for it.
+func (r *Reconciler) readCredentials(ctx context.Context, s *situation) error {
+	source, v, unreadable, err := r.credentials.read(ctx, s.token)
+	if err != nil {
+		return err
+	}
+	s.read, s.version, s.unreadable = true, v, unreadable
+	if unreadable != nil {
+		return nil
+	}
+	m := s.memory
+	s.source = &source
+	m.key, m.version, m.inputs = source.Key(), v, inputsDigest(s.token)
+	r.share(s.token, m.key.Source)
+	if s.restorable() && !s.provoked() && s.token.Status.CredentialsVersion == v.resourceVersion {
+		r.Tokens.Restore(m.key, int(s.token.Status.Failures), s.token.Status.NextAttemptAt.Time)
+	}
+	s.progress = r.Tokens.Look(m.key)
+	return nil
+}
+
+// ask begins a request for a new token; the pass after its end finds what came of it.
+func (r *Reconciler) ask(ctx context.Context, s *situation) {
+	m := s.memory
+	var held payu.Token
+	if m.source == m.key.Source {
+		held = m.token
+	}
+	s.asked = true
+	s.progress = r.Tokens.Ask(ctx, *s.source, s.progress.Attempts, held)
+	if s.progress.InFlight {
+		m.tried, m.attempt, m.attemptVersion = provocationOf(s.token), s.progress.Attempts+1, s.version.resourceVersion
+	}
+}
+
+// tryWrite finds out whether the API server would accept the target, before PayU is asked for a token.
+func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
+	sample := payu.Token{AccessToken: "sample", Type: "Bearer", FetchedAt: s.now, ExpiresAt: s.now.Add(time.Hour)}
+	data, p := dataFor(s.token, sample)
+	if p != nil {
+		s.template = p
+		return nil
+	}
+	secret := secretFor(s.token, sample, data, s.memory.key.Source, s.version)
+	err := r.apply(ctx, s, secret, client.DryRunAll)
+	if err == nil {
+		s.proven = true
+		s.memory.refusal = nil
+	}
+	return r.settle(ctx, s, err)
+}
+
+// writeToken writes the freshest token into the target.
+func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
+	m := s.memory
+	token := s.candidate()
+	source, from := m.key.Source, s.version
+	if s.unreadable != nil {
+		source, from = m.source, m.version
+	}
+	data, p := dataFor(s.token, token)
+	if p != nil {
+		s.template = p
+		return nil
+	}
+	m.token, m.source = token, source
+	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from), token)
+}
+
+// rewrite puts the target's type, labels, annotations and owner right, around the data that it holds.
+func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
+	token := s.held()
+	secret := secretFor(s.token, token, ownData(s.target, s.token), s.holding.seal.source, s.version)
+	return r.applyTarget(ctx, s, secret, token)
+}
+
+// applyTarget writes the target, unless the same was written too often of late: then somebody else keeps changing
+// it, and two writers would fight for ever.
+func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token payu.Token) error {
+	m := s.memory
+	mark := secret.Annotations[v1alpha1.AnnotationSource]
+	if mark == m.written && m.fights(s.now) {
+		m.refuse(s, stalled(v1alpha1.ReasonTargetConflict, fmt.Sprintf(
+			"Another controller or user keeps changing Secret %q: stop it, or name another Secret in spec.target.name", s.token.TargetName())), fightPause)
+		return nil
+	}
+	err := r.apply(ctx, s, secret)
+	if err != nil {
+		return r.settle(ctx, s, err)
+	}
+	if mark == m.written {
+		m.repairs = append(m.repairs, s.now)
+	}
+	m.written, m.refusal, m.writeFailures, m.nextWrite = mark, nil, 0, time.Time{}
+	m.secretVersion, m.secretSeen = *secret.ResourceVersion, false
+	s.wrote = true
+	s.setTarget(secretOf(secret))
+	return nil
+}
+
+// fights reports whether repairs are too many within the window, and forgets those before it.
+func (m *memory) fights(now time.Time) bool {
+	for len(m.repairs) > 0 && now.Sub(m.repairs[0]) > repairWindow {
+		m.repairs = m.repairs[1:]
+	}
+	return len(m.repairs) >= mostRepairs
+}
+
+// refuse notes that the target cannot be written, and for how long not to try again.
+func (m *memory) refuse(s *situation, p *problem, wait time.Duration) {
+	m.writeFailures++
+	m.refusal, m.nextWrite, m.tried = p, s.now.Add(wait), provocationOf(s.token)
+	m.repairs = nil
+}
+
+// apply sends the whole target in one server-side apply, on the condition that the Secret is still the one that the
+// decision was made from. Its answer fills in what the API server knows, such as the resourceVersion.
+func (r *Reconciler) apply(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, options ...client.ApplyOption) error {
+	if s.target == nil {
+		secret.WithResourceVersion(absent)
+	} else {
+		secret.WithUID(s.target.UID).WithResourceVersion(s.target.ResourceVersion)
+	}
+	return r.Client.Apply(ctx, secret, append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
+}
+
+// settle tells apart why a write did not work: the Secret has changed meanwhile, the API server refuses, the
+// namespace is going away, or the API server is in trouble, which is returned.
+func (r *Reconciler) settle(ctx context.Context, s *situation, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
+		return errGone
+	case apierrors.IsConflict(err):
+		return r.lookLive(ctx, s)
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+		wait := (&payu.Error{Reason: payu.ServerError}).BackOff(s.memory.writeFailures+1, r.Random())
+		s.memory.refuse(s, stalled(v1alpha1.ReasonTargetWriteFailed, fmt.Sprintf(
+			"The API server refuses to write Secret %q: %s", s.token.TargetName(), refusalOf(err))), wait)
+		return nil
+	default:
+		return fmt.Errorf("writing Secret %q: %w", s.token.TargetName(), err)
+	}
+}
+
+// lookLive reads the target from the API server.
+func (r *Reconciler) lookLive(ctx context.Context, s *situation) error {
+	secret := &corev1.Secret{}
+	err := r.Live.Get(ctx, s.targetKey(), secret)
+	if apierrors.IsNotFound(err) {
+		secret, err = nil, nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading Secret %q: %w", s.token.TargetName(), err)
+	}
+	s.setTarget(secret)
+	return nil
+}
+
+// removeFormer removes the Secrets that were written under former target names.
+func (r *Reconciler) removeFormer(ctx context.Context, s situation) error {
+	former := s.token.Status.SecretName
+	if former == "" || former == s.token.TargetName() || !s.held().ValidAt(s.now) {
+		return nil
+	}
+	var list corev1.SecretList
+	if err := r.Client.List(ctx, &list, client.InNamespace(s.token.Namespace), client.MatchingLabels(ownLabels(s.token))); err != nil {
+		return fmt.Errorf("listing former target Secrets: %w", err)
+	}
+	for i := range list.Items {
+		secret := &list.Items[i]
+		if secret.Name == s.token.TargetName() {
+			continue
+		}
+		same := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
+		if err := r.Client.Delete(ctx, secret, same); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("removing former target Secret %q: %w", secret.Name, err)
+		}
+	}
+	return nil
+}
+
+// refusalOf returns the API server's words in one line of bounded length, without the object's name in front.
+func refusalOf(err error) string {
+	status := apierrors.APIStatus(nil)
+	message := err.Error()
+	if errors.As(err, &status) {
+		message = status.Status().Message
+	}
+	return oneLine(message)
+}
+
+// secretOf returns the Secret that an apply request was answered with.
+func secretOf(a *corev1ac.SecretApplyConfiguration) *corev1.Secret {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: *a.Name, Namespace: *a.Namespace, UID: *a.UID, ResourceVersion: *a.ResourceVersion,
+			Labels: a.Labels, Annotations: a.Annotations},
+		Type: *a.Type,
+		Data: a.Data,
+	}
+	for _, o := range a.OwnerReferences {
+		secret.OwnerReferences = append(secret.OwnerReferences,
+			metav1.OwnerReference{APIVersion: *o.APIVersion, Kind: *o.Kind, Name: *o.Name, UID: *o.UID, Controller: o.Controller})
+	}
+	return secret
+}

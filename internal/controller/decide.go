@@ -1,0 +1,246 @@
+package controller
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// situation is all that is known of one PayUToken at one moment: decisions and judgements are made from it alone.
+type situation struct {
+	now    time.Time
+	token  *v1alpha1.PayUToken
+	margin time.Duration // the life that a token must have left when its successor is written
+	memory *memory       // read here, never changed
+
+	// rival is an older PayUToken with the same target, empty if there is none.
+	rival string
+	// template is what is wrong with the spec's template, nil if nothing is.
+	template *problem
+
+	// version is that of the credentials, zero if they are not in the cache.
+	version version
+	// read is true once the credentials were read in this pass: then either source or unreadable is set.
+	read       bool
+	source     *payu.Source
+	unreadable *problem
+	// progress is what is known of the requests for the source.
+	progress payu.Progress
+
+	// target is the Secret of the target's name, nil if there is none; holding is what it holds if it is ours.
+	target  *corev1.Secret
+	holding holding
+	// proven is true once the API server has accepted a trial write in this pass.
+	proven bool
+	// asked is true once a request was begun, or found under way, in this pass.
+	asked bool
+	// wrote is true once the target was written in this pass.
+	wrote bool
+}
+
+// step is what to do next.
+type step string
+
+const (
+	done            step = "done"
+	readCredentials step = "read credentials"
+	tryWrite        step = "try write"
+	join            step = "join request"
+	ask             step = "ask"
+	write           step = "write"
+	rewrite         step = "rewrite"
+)
+
+// next decides what to do. Each step changes the situation so that it is not decided again.
+func next(s situation) step {
+	switch {
+	case s.blocked() != nil:
+		return done
+	case s.needsKey():
+		return readCredentials
+	case fresher(s.candidate(), s.held(), s.now):
+		return write
+	case s.held().ValidAt(s.now) && s.outOfShape():
+		return rewrite
+	case s.refreshPending() && s.progress.InFlight:
+		return join
+	case !s.mustAsk():
+		return done
+	case s.source == nil:
+		return readCredentials
+	case s.writeInDoubt():
+		return tryWrite
+	default:
+		return ask
+	}
+}
+
+// blocked returns what keeps the operator from doing anything, nil if nothing does.
+func (s situation) blocked() *problem {
+	switch {
+	case s.token.Spec.Suspend:
+		return &problem{reason: v1alpha1.ReasonSuspended, message: "Renewal is suspended by spec.suspend: set it to false to go on"}
+	case s.rival != "":
+		return stalled(v1alpha1.ReasonTargetConflict,
+			fmt.Sprintf("PayUToken %q, which is older, has the same target Secret %q: name another one in spec.target.name", s.rival, s.token.TargetName()))
+	case s.target != nil && !belongsTo(s.target, s.token):
+		return stalled(v1alpha1.ReasonTargetConflict,
+			fmt.Sprintf("Secret %q exists and is not of this PayUToken: delete it, or name another one in spec.target.name", s.token.TargetName()))
+	case s.template != nil:
+		return s.template
+	case s.memory.refusal != nil && s.now.Before(s.memory.nextWrite) && !s.provoked():
+		return s.memory.refusal
+	default:
+		return nil
+	}
+}
+
+// provoked reports whether a user has changed the PayUToken since the last attempt.
+func (s situation) provoked() bool { return s.memory.tried != provocationOf(s.token) }
+
+// refreshPending reports whether a refresh was requested that no attempt has taken up yet.
+func (s situation) refreshPending() bool {
+	request := s.token.RefreshRequest()
+	return request != "" && request != s.memory.tried.refresh && request != s.token.Status.LastHandledRefreshAt
+}
+
+// keyKnown reports whether the source's key is known from credentials that were in hand.
+func (s situation) keyKnown() bool {
+	return s.unreadable == nil && s.memory.knows(s.token, s.version)
+}
+
+// needsKey reports whether the credentials must be read to go on.
+func (s situation) needsKey() bool {
+	switch {
+	case s.read || s.keyKnown() || s.backingOff():
+		return false
+	case s.version == version{}:
+		return true // a cache may lag: only the API server's word is good enough for "not found"
+	default:
+		return !s.right() || fresher(s.progress.Token, s.held(), s.now)
+	}
+}
+
+// backingOff reports whether a former process noted, for this spec and these credentials, not to ask PayU yet.
+func (s situation) backingOff() bool {
+	status := s.token.Status
+	return !s.keyKnown() && s.version != version{} && status.NextAttemptAt != nil &&
+		status.CredentialsVersion == s.version.resourceVersion && s.restorable() &&
+		!s.provoked() && s.now.Before(status.NextAttemptAt.Time)
+}
+
+// restorable reports whether failures and nextAttemptAt in the status speak of requests to PayU.
+func (s situation) restorable() bool {
+	switch refreshedReason(s.token) {
+	case v1alpha1.ReasonTargetWriteFailed, "":
+		return false
+	}
+	wait := s.token.Status.NextAttemptAt
+	return wait != nil && (s.token.Status.Failures == 0 || wait.Sub(s.now) <= payu.LongestBackOff)
+}
+
+// right reports whether the target was made from the present spec and credentials. Where the credentials cannot
+// be read nothing speaks against those that it was made from.
+func (s situation) right() bool {
+	mark := s.holding.seal
+	switch {
+	case !s.holding.intact || mark.spec != specDigest(s.token):
+		return false
+	case s.unreadable != nil:
+		return true
+	case s.keyKnown():
+		return mark.source == s.memory.key.Source
+	default:
+		return mark.credentials == s.version.digest()
+	}
+}
+
+// held returns the token that the target holds, made from the present spec and credentials; zero if it does not.
+func (s situation) held() payu.Token {
+	if !s.right() {
+		return payu.Token{}
+	}
+	return s.holding.token
+}
+
+// candidate returns the freshest token that may be written, zero if there is none: the one that all with the same
+// source share, if this PayUToken's own credentials were in hand to prove that it is one of them, or the one that
+// it had itself.
+func (s situation) candidate() payu.Token {
+	var own, shared payu.Token
+	if s.unreadable != nil && s.memory.inputs == inputsDigest(s.token) || s.keyKnown() && s.memory.source == s.memory.key.Source {
+		own = s.memory.token
+	}
+	if s.keyKnown() {
+		shared = s.progress.Token
+	}
+	if fresher(own, shared, s.now) {
+		return own
+	}
+	return shared
+}
+
+// clockTolerance is how far in the future a token may have been fetched: another node's clock may be ahead.
+const clockTolerance = 10 * time.Second
+
+// fresher reports whether token a is to replace token b.
+func fresher(a, b payu.Token, now time.Time) bool {
+	switch {
+	case a.AccessToken == "" || !a.ValidAt(now):
+		return false
+	case !b.ValidAt(now) || fromTheFuture(b, now):
+		return !a.FetchedAt.Equal(b.FetchedAt) || !a.ExpiresAt.Equal(b.ExpiresAt)
+	case a.FetchedAt.Equal(b.FetchedAt):
+		return a.ExpiresAt.After(b.ExpiresAt)
+	default:
+		return a.FetchedAt.After(b.FetchedAt)
+	}
+}
+
+// fromTheFuture reports whether the clock was set back since the token was fetched: its expiry is not to be trusted.
+func fromTheFuture(t payu.Token, now time.Time) bool {
+	return t.FetchedAt.After(now.Add(clockTolerance))
+}
+
+// outOfShape reports whether the target holds the right token but not the right type, labels, annotations or owner.
+func (s situation) outOfShape() bool {
+	return !s.holding.marked || s.holding.seal.shape != shapeDigest(s.token)
+}
+
+// mustAsk reports whether PayU is to be asked for a token now.
+func (s situation) mustAsk() bool {
+	switch {
+	case s.asked, s.unreadable != nil, s.progress.InFlight, !s.progress.HeldUntil.IsZero(), s.backingOff(), !s.due():
+		return false
+	default:
+		return s.provoked() || !s.now.Before(s.progress.NextAttempt) || fromTheFuture(s.held(), s.now)
+	}
+}
+
+// due reports whether a new token is wanted: there is none, it is old, a user wants one, or the last attempt failed.
+func (s situation) due() bool {
+	held := s.held()
+	return !held.ValidAt(s.now) || fromTheFuture(held, s.now) || !s.now.Before(s.renewAt()) ||
+		s.refreshPending() || s.keyKnown() && s.progress.Failures > 0
+}
+
+func (s situation) renewAt() time.Time {
+	return s.held().RenewAt(renewalPercent(s.token), s.margin, spread(s.token))
+}
+
+// writeInDoubt reports whether the API server may refuse to write the target: then that is found out before PayU
+// is asked, since in revoke-previous mode a token that cannot be written has killed the one that pods use.
+func (s situation) writeInDoubt() bool {
+	return !s.proven && (s.target == nil || s.memory.writeFailures > 0 || refreshedReason(s.token) == v1alpha1.ReasonTargetWriteFailed)
+}
+
+func renewalPercent(token *v1alpha1.PayUToken) int {
+	if token.Spec.RenewalPercent == 0 {
+		return 67
+	}
+	return int(token.Spec.RenewalPercent)
+}

@@ -1,0 +1,161 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// memory is what the operator remembers of one PayUToken between passes. It saves requests and bridges stale
+// caches; a restart that loses it finds the truth in the Secret and in the status. One pass holds it at a time.
+type memory struct {
+	sync.Mutex
+	uid types.UID
+
+	// key is that of the source made from the credentials that were last read; inputs and version tell for which
+	// spec and which credentials it holds.
+	key     payu.Key
+	inputs  string
+	version version
+
+	// token is the last token that was written, or found whole, and source what it was made from (Key.Source).
+	token  payu.Token
+	source string
+
+	// tried is what stood in the PayUToken at the last attempt; attempt is the Progress.Attempts that tells when
+	// that attempt has ended.
+	tried   provocation
+	attempt int
+	// attemptVersion is the resourceVersion of the credentials at the last attempt; empty before the first.
+	attemptVersion string
+
+	// refusal is why the API server refused the last write of the target, nil if it did not; writeFailures counts
+	// the refusals in a row, nextWrite is when to try again.
+	refusal       *problem
+	writeFailures int
+	nextWrite     time.Time
+
+	// written is the seal of the last write, repairs are the moments at which the same was written once more.
+	written string
+	repairs []time.Time
+
+	// statusVersion and secretVersion are the resourceVersions of the last own writes: a cache that is older has
+	// not seen them yet. secretSeen is true once the cache has; staleSince is when a pass first found it stale.
+	statusVersion string
+	secretVersion string
+	secretSeen    bool
+	staleSince    time.Time
+}
+
+// provocation is what a user changes to have the operator try again at once.
+type provocation struct {
+	generation int64
+	refresh    string
+}
+
+func provocationOf(token *v1alpha1.PayUToken) provocation {
+	return provocation{generation: token.Generation, refresh: token.RefreshRequest()}
+}
+
+// knows reports whether the remembered key is that of the present spec and credentials.
+func (m *memory) knows(token *v1alpha1.PayUToken, v version) bool {
+	return m.key.Source != "" && m.version == v && m.inputs == inputsDigest(token)
+}
+
+// memories holds the memory of every PayUToken, and knows which PayUTokens share a source.
+type memories struct {
+	mu       sync.Mutex
+	byName   map[types.NamespacedName]*memory
+	wakeAt   map[types.NamespacedName]time.Time
+	sourceOf map[types.NamespacedName]string // Key.Source
+	sharers  map[string]map[types.NamespacedName]struct{}
+}
+
+func newMemories() *memories {
+	return &memories{
+		byName:   map[types.NamespacedName]*memory{},
+		wakeAt:   map[types.NamespacedName]time.Time{},
+		sourceOf: map[types.NamespacedName]string{},
+		sharers:  map[string]map[types.NamespacedName]struct{}{},
+	}
+}
+
+// of returns the memory of a PayUToken, fresh if there is none yet of its UID.
+func (all *memories) of(token *v1alpha1.PayUToken) *memory {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	name := client.ObjectKeyFromObject(token)
+	m := all.byName[name]
+	if m == nil || m.uid != token.UID {
+		// What a former process noted in the status speaks of the generation and refresh request that it saw.
+		m = &memory{uid: token.UID, tried: provocation{token.Status.ObservedGeneration, token.Status.LastHandledRefreshAt}}
+		all.byName[name] = m
+	}
+	return m
+}
+
+// share notes the source of a PayUToken (empty: none), and returns the one that nobody has any more because of it.
+func (all *memories) share(name types.NamespacedName, source string) (orphan string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	old := all.sourceOf[name]
+	if old == source {
+		return ""
+	}
+	delete(all.sharers[old], name)
+	delete(all.sourceOf, name)
+	if source != "" {
+		all.sourceOf[name] = source
+		if all.sharers[source] == nil {
+			all.sharers[source] = map[types.NamespacedName]struct{}{}
+		}
+		all.sharers[source][name] = struct{}{}
+	}
+	if old != "" && len(all.sharers[old]) == 0 {
+		delete(all.sharers, old)
+		return old
+	}
+	return ""
+}
+
+// forget drops a PayUToken that is gone, and returns the source that nobody has any more because of it.
+func (all *memories) forget(name types.NamespacedName) (orphan string) {
+	orphan = all.share(name, "")
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	delete(all.byName, name)
+	delete(all.wakeAt, name)
+	return orphan
+}
+
+// sharing returns the PayUTokens that share a source.
+func (all *memories) sharing(source string) []types.NamespacedName {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return slices.Collect(maps.Keys(all.sharers[source]))
+}
+
+// expect notes when the next pass of a PayUToken is due.
+func (all *memories) expect(name types.NamespacedName, at time.Time) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.wakeAt[name] = at
+}
+
+// overdue returns how long the pass that is most overdue has been due, 0 if none is.
+func (all *memories) overdue(now time.Time) time.Duration {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	var most time.Duration
+	for _, at := range all.wakeAt {
+		most = max(most, now.Sub(at))
+	}
+	return most
+}

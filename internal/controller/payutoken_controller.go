@@ -1,0 +1,287 @@
+// Package controller keeps the target Secrets of PayUTokens fresh, and says in their status what happened.
+//
+// A pass gathers what is known of one PayUToken, decides on one step after the other and does it, judges what has
+// come of it, and reports that. Deciding and judging are pure functions of the situation.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// +kubebuilder:rbac:groups=auth.payu.in,resources=payutokens,verbs=get;list;watch
+// +kubebuilder:rbac:groups=auth.payu.in,resources=payutokens/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconciler keeps the target Secrets of PayUTokens fresh. All exported fields are required.
+type Reconciler struct {
+	// Client reads PayUTokens and the operator's own Secrets from a cache, and writes.
+	Client client.Client
+	// Versions reads the metadata of all Secrets from a cache.
+	Versions client.Reader
+	// Live reads from the API server.
+	Live client.Reader
+	// Request makes one token request; Tokens shares what it gives.
+	Tokens *payu.Tokens
+	Clock  clock.PassiveClock
+	Events events.EventRecorder
+	// Random draws from [0, 1) for the jitter of the back-off.
+	Random func() float64
+	// PropagationMargin is the life that a token must have left when its successor is written.
+	PropagationMargin time.Duration
+
+	credentials credentials
+	memories    *memories
+	queue       workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+const (
+	// staleWait is how long to wait for a cache that has not seen the operator's own last write yet, and
+	// stalePatience how long to go on so before reading from the API server.
+	staleWait     = 20 * time.Millisecond
+	stalePatience = 5 * time.Second
+	// mostSteps bounds a pass. A pass takes four steps at most unless others write the same Secret.
+	mostSteps = 10
+)
+
+// Reconcile makes one pass over a PayUToken. The returned error is the API server's trouble: the queue comes back
+// to it, and the status stays as it is.
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	token := &v1alpha1.PayUToken{}
+	err := r.Client.Get(ctx, request.NamespacedName, token)
+	if apierrors.IsNotFound(err) || err == nil && !token.DeletionTimestamp.IsZero() {
+		r.forget(request.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	m := r.memories.of(token)
+	m.Lock()
+	defer m.Unlock()
+	wake, err := r.pass(ctx, token, m)
+	if errors.Is(err, errGone) {
+		err, wake = nil, longestSleep
+	}
+	r.memories.expect(request.NamespacedName, r.now().Add(wake))
+	return reconcile.Result{RequeueAfter: wake}, err
+}
+
+// pass returns how long to sleep until the next one.
+func (r *Reconciler) pass(ctx context.Context, token *v1alpha1.PayUToken, m *memory) (time.Duration, error) {
+	s, stale, err := r.gather(ctx, token, m)
+	if err != nil || stale {
+		return staleWait, err
+	}
+	for range mostSteps {
+		step := next(s)
+		if step == done {
+			return r.conclude(ctx, s)
+		}
+		if err := r.act(ctx, &s, step); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("Secret %q changes faster than it can be written", token.TargetName())
+}
+
+// conclude reports what has come of a pass.
+func (r *Reconciler) conclude(ctx context.Context, s situation) (time.Duration, error) {
+	if s.blocked() == nil && s.held().ValidAt(s.now) && !s.outOfShape() {
+		s.memory.refusal, s.memory.writeFailures, s.memory.nextWrite = nil, 0, time.Time{}
+	}
+	if err := r.removeFormer(ctx, s); err != nil {
+		return 0, err
+	}
+	return wakeAfter(s), r.report(ctx, s, judge(s))
+}
+
+// now returns the wall clock: a monotonic one stands still while a machine sleeps.
+func (r *Reconciler) now() time.Time { return r.Clock.Now().Round(0).UTC() }
+
+// share notes which source a PayUToken has, so that it is woken when its token changes.
+func (r *Reconciler) share(token *v1alpha1.PayUToken, source string) {
+	if orphan := r.memories.share(client.ObjectKeyFromObject(token), source); orphan != "" {
+		r.Tokens.Forget(orphan)
+	}
+}
+
+func (r *Reconciler) forget(name types.NamespacedName) {
+	if orphan := r.memories.forget(name); orphan != "" {
+		r.Tokens.Forget(orphan)
+	}
+}
+
+// wake has all PayUTokens of a source looked at: their token has changed, or the request for it has failed. While
+// the operator stops, no worker takes work from the queue any more: then the looking is done here, so that a token
+// which PayU gave at the last moment still reaches its Secrets.
+func (r *Reconciler) wake(source string) {
+	for _, name := range r.memories.sharing(source) {
+		request := reconcile.Request{NamespacedName: name}
+		if !r.queue.ShuttingDown() {
+			r.queue.Add(request)
+			continue
+		}
+		if _, err := r.Reconcile(context.Background(), request); err != nil {
+			log.Log.Error(err, "Handing on a token while stopping", "namespace", name.Namespace, "name", name.Name)
+		}
+	}
+}
+
+// gather returns what is known of a PayUToken, from caches where they are good enough. stale is true if a cache has
+// not seen the operator's own last write yet.
+func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *memory) (s situation, stale bool, err error) {
+	s = situation{now: r.now(), token: token, margin: r.PropagationMargin, memory: m}
+	if stale, err = r.catchUp(ctx, &s); err != nil || stale {
+		return s, stale, err
+	}
+	if s.rival, err = r.rivalOf(ctx, token); err != nil {
+		return s, false, err
+	}
+	if s.version, err = r.credentials.peek(ctx, token); err != nil {
+		return s, false, err
+	}
+	if len(token.Spec.Target.Template.Data) > 0 {
+		_, s.template = dataFor(token, payu.Token{})
+	}
+	s.learn()
+	switch {
+	case s.keyKnown():
+		s.progress = r.Tokens.Look(m.key)
+	case s.right():
+		r.share(token, s.holding.seal.source)
+		s.progress = payu.Progress{Token: r.Tokens.Look(payu.Key{Source: s.holding.seal.source}).Token}
+	}
+	return s, false, nil
+}
+
+// learn keeps the token that the target holds in memory, so that it can be written again if the target is damaged.
+func (s *situation) learn() {
+	if s.right() && fresher(s.holding.token, s.memory.token, s.now) {
+		s.memory.token, s.memory.source = s.holding.token, s.holding.seal.source
+	}
+}
+
+// catchUp reads the target, and sees to it that neither it nor the PayUToken is older than the operator's own last
+// write: it has the pass wait for the caches or, when that takes too long, reads from the API server.
+func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err error) {
+	target, err := r.cachedTarget(ctx, s.targetKey())
+	if err != nil {
+		return false, err
+	}
+	s.setTarget(target)
+	m := s.memory
+	tokenStale := isOlder(s.token.ResourceVersion, m.statusVersion)
+	secretStale := target == nil && !m.secretSeen && m.secretVersion != "" || target != nil && isOlder(target.ResourceVersion, m.secretVersion)
+	m.secretSeen = m.secretSeen || target != nil && !secretStale
+	switch {
+	case !tokenStale && !secretStale:
+		m.staleSince = time.Time{}
+		return false, nil
+	case m.staleSince.IsZero():
+		m.staleSince = s.now
+		return true, nil
+	case s.now.Sub(m.staleSince) < stalePatience:
+		return true, nil
+	}
+	m.secretSeen = true
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.token), s.token); err != nil {
+		return false, err
+	}
+	return false, r.lookLive(ctx, s)
+}
+
+// cachedTarget returns the target Secret, nil if there is none. One that is not among the operator's own, but
+// exists, is read from the API server.
+func (r *Reconciler) cachedTarget(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, key, secret)
+	if !apierrors.IsNotFound(err) {
+		return secret, err
+	}
+	foreign := &metav1.PartialObjectMetadata{}
+	foreign.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err = r.Versions.Get(ctx, key, foreign); err == nil {
+		err = r.Live.Get(ctx, key, secret)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return secret, err
+}
+
+// rivalOf returns the name of the oldest PayUToken that has the same target and is older than this one; empty if
+// there is none.
+func (r *Reconciler) rivalOf(ctx context.Context, token *v1alpha1.PayUToken) (string, error) {
+	var list v1alpha1.PayUTokenList
+	err := r.Client.List(ctx, &list, client.InNamespace(token.Namespace), client.MatchingFields{indexTarget: token.TargetName()})
+	if err != nil {
+		return "", err
+	}
+	oldest := token
+	for i := range list.Items {
+		if other := &list.Items[i]; other.DeletionTimestamp.IsZero() && isElder(other, oldest) {
+			oldest = other
+		}
+	}
+	if oldest == token {
+		return "", nil
+	}
+	return oldest.Name, nil
+}
+
+func isElder(a, b *v1alpha1.PayUToken) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Name < b.Name
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
+}
+
+func (s *situation) targetKey() types.NamespacedName {
+	return types.NamespacedName{Namespace: s.token.Namespace, Name: s.token.TargetName()}
+}
+
+func (s *situation) setTarget(secret *corev1.Secret) {
+	s.target, s.holding = secret, holding{}
+	if secret != nil && belongsTo(secret, s.token) {
+		s.holding = holdingIn(secret, s.token)
+	}
+}
+
+// isOlder reports whether a resourceVersion is older than the one of the operator's own last write, empty if it has
+// not written.
+func isOlder(got, written string) bool {
+	if written == "" {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(got, written)
+	return err == nil && order < 0
+}
+
+func oneLine(message string) string {
+	const most = 300
+	line := strings.Join(strings.Fields(message), " ")
+	if len(line) > most {
+		return strings.ToValidUTF8(line[:most], "") + "…"
+	}
+	return line
+}

@@ -1,0 +1,243 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payload"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// seal is the annotation auth.payu.in/source of a target Secret: digests of what the Secret was made from. It lets
+// a restarted operator see, from caches alone, that a Secret is as it should be.
+type seal struct {
+	source      string // payu.Key.Source
+	credentials string // the version of the credentials Secret
+	spec        string // what of the spec the source and the data are made from
+	shape       string // the rest of the Secret: type, labels, annotations, owner
+	data        string // the data as written
+}
+
+func (s seal) String() string {
+	return strings.Join([]string{s.source, s.credentials, s.spec, s.shape, s.data}, ".")
+}
+
+func parseSeal(annotation string) seal {
+	parts := strings.Split(annotation, ".")
+	if len(parts) != 5 {
+		return seal{}
+	}
+	return seal{source: parts[0], credentials: parts[1], spec: parts[2], shape: parts[3], data: parts[4]}
+}
+
+func (v version) digest() string {
+	return payu.Digest("credentials", string(v.uid), v.resourceVersion)
+}
+
+// inputsDigest covers what decides the source, given a version of the credentials.
+func inputsDigest(token *v1alpha1.PayUToken) string {
+	ref := token.Spec.CredentialsSecretRef
+	parts := []string{"inputs", string(token.Spec.Environment), string(ref.Name), string(ref.ClientIDKey), string(ref.ClientSecretKey)}
+	return payu.Digest(append(parts, slices.Sorted(slices.Values(scopes(token)))...)...)
+}
+
+func specDigest(token *v1alpha1.PayUToken) string {
+	return payu.Digest(append([]string{"spec", inputsDigest(token)}, flatten(texts(token))...)...)
+}
+
+func shapeDigest(token *v1alpha1.PayUToken) string {
+	template := token.Spec.Target.Template
+	parts := []string{"shape", string(secretType(token)), string(token.Spec.Target.DeletionPolicy), string(token.UID)}
+	parts = append(parts, flatten(template.Metadata.Labels)...)
+	return payu.Digest(append(append(parts, "annotations"), flatten(template.Metadata.Annotations)...)...)
+}
+
+// dataDigest covers the data and, since they say as much about the token, the times in the annotations.
+func dataDigest(data map[string][]byte, fetchedAt, expiresAt string) string {
+	parts := []string{"data", fetchedAt, expiresAt}
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		parts = append(parts, key, string(data[key]))
+	}
+	return payu.Digest(parts...)
+}
+
+func flatten(m map[string]string) []string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, key, m[key])
+	}
+	return parts
+}
+
+// texts returns the templates of the target's data by key.
+func texts(token *v1alpha1.PayUToken) map[string]string {
+	if len(token.Spec.Target.Template.Data) == 0 {
+		return map[string]string{
+			v1alpha1.KeyAccessToken: "{{ .AccessToken }}",
+			v1alpha1.KeyTokenType:   "{{ .TokenType }}",
+			v1alpha1.KeyScope:       "{{ .Scope }}",
+			v1alpha1.KeyExpiresAt:   "{{ .ExpiresAt }}",
+		}
+	}
+	m := make(map[string]string, len(token.Spec.Target.Template.Data))
+	for key, text := range token.Spec.Target.Template.Data {
+		m[key] = string(text)
+	}
+	return m
+}
+
+func secretType(token *v1alpha1.PayUToken) corev1.SecretType {
+	if token.Spec.Target.Template.Type == "" {
+		return corev1.SecretTypeOpaque
+	}
+	return corev1.SecretType(token.Spec.Target.Template.Type)
+}
+
+// dataFor renders the data of the target Secret.
+func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *problem) {
+	template, err := payload.Parse(texts(token))
+	if err != nil {
+		return nil, stalled(v1alpha1.ReasonTemplateInvalid, "spec.target.template.data: "+err.Error())
+	}
+	data, err := template.Render(payload.Fields{
+		AccessToken: held.AccessToken,
+		TokenType:   held.Type,
+		Scope:       held.Scope,
+		ExpiresAt:   rfc3339(held.ExpiresAt),
+		Environment: string(token.Spec.Environment),
+	})
+	if err != nil {
+		return nil, stalled(v1alpha1.ReasonTemplateInvalid, "spec.target.template.data: "+err.Error())
+	}
+	return data, nil
+}
+
+// secretFor returns the target Secret, whole, as it is applied. from is the version of the credentials and the
+// source that the token was made from.
+func secretFor(token *v1alpha1.PayUToken, held payu.Token, data map[string][]byte, source string, from version) *corev1ac.SecretApplyConfiguration {
+	mark := seal{
+		source:      source,
+		credentials: from.digest(),
+		spec:        specDigest(token),
+		shape:       shapeDigest(token),
+		data:        dataDigest(data, rfc3339(held.FetchedAt), rfc3339(held.ExpiresAt)),
+	}
+	template := token.Spec.Target.Template.Metadata
+	secret := corev1ac.Secret(token.TargetName(), token.Namespace).
+		WithType(secretType(token)).
+		WithLabels(template.Labels).
+		WithAnnotations(template.Annotations).
+		WithLabels(ownLabels(token)).
+		WithAnnotations(map[string]string{
+			v1alpha1.AnnotationTokenName: token.Name,
+			v1alpha1.AnnotationFetchedAt: rfc3339(held.FetchedAt),
+			v1alpha1.AnnotationExpiresAt: rfc3339(held.ExpiresAt),
+			v1alpha1.AnnotationSource:    mark.String(),
+		}).
+		WithData(data)
+	if token.Spec.Target.DeletionPolicy != v1alpha1.DeletionPolicyRetain {
+		secret.WithOwnerReferences(ownerReference(token))
+	}
+	return secret
+}
+
+func ownLabels(token *v1alpha1.PayUToken) map[string]string {
+	return map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy,
+		v1alpha1.LabelTokenUID:  string(token.UID),
+	}
+}
+
+func ownerReference(token *v1alpha1.PayUToken) *metav1ac.OwnerReferenceApplyConfiguration {
+	return metav1ac.OwnerReference().
+		WithAPIVersion(v1alpha1.GroupVersion.String()).
+		WithKind("PayUToken").
+		WithName(token.Name).
+		WithUID(token.UID).
+		WithController(true)
+}
+
+// holding is what a target Secret says about the token in it; zero where the Secret is not whole.
+type holding struct {
+	// token has no AccessToken and Scope where a template hides them.
+	token payu.Token
+	seal  seal
+	// intact is true if the data are as the operator wrote them.
+	intact bool
+	// marked is true if the operator's labels, annotations and owner reference are all there.
+	marked bool
+}
+
+// holdingIn reads a target Secret that belongs to the PayUToken. Nil holds nothing.
+func holdingIn(secret *corev1.Secret, token *v1alpha1.PayUToken) holding {
+	if secret == nil {
+		return holding{}
+	}
+	fetched, expires := secret.Annotations[v1alpha1.AnnotationFetchedAt], secret.Annotations[v1alpha1.AnnotationExpiresAt]
+	h := holding{seal: parseSeal(secret.Annotations[v1alpha1.AnnotationSource]), marked: isMarked(secret, token)}
+	h.intact = h.seal.data != "" && h.seal.data == dataDigest(ownData(secret, token), fetched, expires)
+	fetchedAt, err1 := time.Parse(time.RFC3339, fetched)
+	expiresAt, err2 := time.Parse(time.RFC3339, expires)
+	if err1 != nil || err2 != nil || !h.intact {
+		return holding{}
+	}
+	h.token = payu.Token{Type: "Bearer", FetchedAt: fetchedAt.UTC(), ExpiresAt: expiresAt.UTC()}
+	if len(token.Spec.Target.Template.Data) == 0 {
+		h.token.AccessToken = string(secret.Data[v1alpha1.KeyAccessToken])
+		h.token.Scope = string(secret.Data[v1alpha1.KeyScope])
+	}
+	return h
+}
+
+// ownData returns the data under the keys that the spec asks for; others may add keys of their own.
+func ownData(secret *corev1.Secret, token *v1alpha1.PayUToken) map[string][]byte {
+	data := map[string][]byte{}
+	for key := range texts(token) {
+		if value, ok := secret.Data[key]; ok {
+			data[key] = value
+		}
+	}
+	return data
+}
+
+func isMarked(secret *corev1.Secret, token *v1alpha1.PayUToken) bool {
+	template := token.Spec.Target.Template.Metadata
+	owner := metav1.GetControllerOf(secret)
+	owned := owner != nil && owner.UID == token.UID
+	return contains(secret.Labels, ownLabels(token)) && contains(secret.Labels, template.Labels) &&
+		contains(secret.Annotations, template.Annotations) &&
+		secret.Annotations[v1alpha1.AnnotationTokenName] == token.Name &&
+		owned == (token.Spec.Target.DeletionPolicy != v1alpha1.DeletionPolicyRetain)
+}
+
+func contains(m, part map[string]string) bool {
+	for key, value := range part {
+		if got, ok := m[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// belongsTo reports whether a Secret was made for the PayUToken, or for a former one of the same name.
+func belongsTo(secret *corev1.Secret, token *v1alpha1.PayUToken) bool {
+	owner := metav1.GetControllerOf(secret)
+	switch {
+	case owner != nil && owner.UID == token.UID, secret.Labels[v1alpha1.LabelTokenUID] == string(token.UID):
+		return true
+	case owner != nil && (owner.Kind != "PayUToken" || owner.Name != token.Name):
+		return false
+	default:
+		return secret.Annotations[v1alpha1.AnnotationTokenName] == token.Name
+	}
+}
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,170 @@
+package controller
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// indexTarget finds PayUTokens by the name of their target; indexSecret by that of any Secret they name.
+const (
+	indexTarget = "target"
+	indexSecret = "secret"
+)
+
+// Register makes the Reconciler run in the manager. versions is a cache of the metadata of all Secrets that the
+// manager starts too; workers is how many PayUTokens are looked at at once.
+func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, versions cache.Cache, workers int) error {
+	r.prepare()
+	for index, extract := range map[string]client.IndexerFunc{indexTarget: targetName, indexSecret: secretNames} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PayUToken{}, index, extract); err != nil {
+			return err
+		}
+	}
+	if err := mgr.Add(manager.RunnableFunc(r.Tokens.Drain)); err != nil {
+		return err
+	}
+	anySecret := &metav1.PartialObjectMetadata{}
+	anySecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("payutoken").
+		For(&v1alpha1.PayUToken{}, builder.WithPredicates(changed())).
+		Watches(&v1alpha1.PayUToken{}, handler.EnqueueRequestsFromMapFunc(r.rivals), builder.WithPredicates(changed())).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(owner)).
+		WatchesRawSource(source.Kind(versions, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
+		WatchesRawSource(source.Func(r.keepQueue)).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, time.Minute),
+		}).
+		Complete(r)
+}
+
+func (r *Reconciler) prepare() {
+	r.memories = newMemories()
+	r.credentials = credentials{versions: r.Versions, live: r.Live}
+	r.Tokens.Changed = r.wake
+}
+
+func targetName(o client.Object) []string { return []string{o.(*v1alpha1.PayUToken).TargetName()} }
+
+func secretNames(o client.Object) []string {
+	token := o.(*v1alpha1.PayUToken)
+	return []string{token.TargetName(), string(token.Spec.CredentialsSecretRef.Name)}
+}
+
+// users returns the PayUTokens that name a Secret, as credentials or as target.
+func (r *Reconciler) users(ctx context.Context, secret client.Object) []reconcile.Request {
+	return r.tokensBy(ctx, secret.GetNamespace(), indexSecret, secret.GetName())
+}
+
+// rivals returns the PayUTokens with the same target: they may have to step back, or may go on.
+func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Request {
+	token := o.(*v1alpha1.PayUToken)
+	all := r.tokensBy(ctx, token.Namespace, indexTarget, token.TargetName())
+	return slices.DeleteFunc(all, func(other reconcile.Request) bool { return other.Name == token.Name })
+}
+
+func (r *Reconciler) tokensBy(ctx context.Context, namespace, index, name string) []reconcile.Request {
+	var list v1alpha1.PayUTokenList
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: name}); err != nil {
+		return nil // the cache is not started: the first list of PayUTokens brings them all
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return requests
+}
+
+// owner returns the PayUToken that one of the operator's own Secrets was made for.
+func owner(_ context.Context, secret client.Object) []reconcile.Request {
+	name := secret.GetAnnotations()[v1alpha1.AnnotationTokenName]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}}}
+}
+
+// changed lets through what a user changes, and not what the operator writes into the status.
+func changed() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, is := e.ObjectOld.(*v1alpha1.PayUToken), e.ObjectNew.(*v1alpha1.PayUToken)
+		return was.Generation != is.Generation || was.RefreshRequest() != is.RefreshRequest() || !is.DeletionTimestamp.IsZero()
+	}}
+}
+
+// keepQueue gives Wake the controller's queue.
+func (r *Reconciler) keepQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	r.queue = queue
+	return nil
+}
+
+// OwnSecrets selects the Secrets that the operator wrote: the only ones whose data it keeps in a cache.
+func OwnSecrets() labels.Selector {
+	return labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
+}
+
+// Namespaces restricts a cache to the named namespaces; all if there are none.
+func Namespaces(names []string) map[string]cache.Config {
+	if len(names) == 0 {
+		return nil
+	}
+	configs := make(map[string]cache.Config, len(names))
+	for _, name := range names {
+		configs[name] = cache.Config{}
+	}
+	return configs
+}
+
+// NewVersionsCache returns a cache of the metadata of all Secrets, stripped to what tells them apart: clusters hold
+// thousands of Secrets that are none of the operator's business. The manager starts it.
+func NewVersionsCache(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
+	versions, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient:                   mgr.GetHTTPClient(),
+		Scheme:                       mgr.GetScheme(),
+		Mapper:                       mgr.GetRESTMapper(),
+		DefaultNamespaces:            Namespaces(namespaces),
+		DefaultTransform:             stripToVersion,
+		DefaultUnsafeDisableDeepCopy: ptr.To(true),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return versions, mgr.Add(cacheRunnable{versions})
+}
+
+// cacheRunnable has the manager start a cache before it leads, together with its own.
+type cacheRunnable struct{ cache.Cache }
+
+// GetCache is what the manager knows a cache by.
+func (c cacheRunnable) GetCache() cache.Cache { return c.Cache }
+
+func stripToVersion(o any) (any, error) {
+	if secret, ok := o.(*metav1.PartialObjectMetadata); ok {
+		secret.ObjectMeta = metav1.ObjectMeta{
+			Namespace: secret.Namespace, Name: secret.Name, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+		}
+	}
+	return o, nil
+}

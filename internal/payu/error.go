@@ -1,0 +1,75 @@
+package payu
+
+import (
+	"fmt"
+	"time"
+)
+
+// Reason is why a request gave no token, in the words of the PayUToken's conditions.
+type Reason string
+
+// The reasons of an Error.
+const (
+	InvalidClient        Reason = "InvalidClient"
+	InvalidScope         Reason = "InvalidScope"
+	UnauthorizedClient   Reason = "UnauthorizedClient"
+	InvalidRequest       Reason = "InvalidRequest"
+	UnsupportedGrantType Reason = "UnsupportedGrantType"
+	RateLimited          Reason = "RateLimited"
+	ServerError          Reason = "ServerError"
+	OAuthError           Reason = "OAuthError"
+	Unreachable          Reason = "Unreachable"
+	InvalidResponse      Reason = "InvalidResponse"
+	ScopeReduced         Reason = "ScopeReduced"
+)
+
+// Error is a request that gave no token. It holds nothing of the answer but a code in known form.
+type Error struct {
+	Reason Reason
+	// Detail says what was wrong, in one line that is the same each time.
+	Detail string
+	// RetryAfter is how long the server asks to wait, from 1 s to 1 h; 0 if it does not say.
+	RetryAfter time.Duration
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Reason, e.Detail) }
+
+// Permanent reports whether the same request will fail until somebody acts.
+func (e *Error) Permanent() bool {
+	switch e.Reason {
+	case InvalidClient, InvalidScope, UnauthorizedClient, InvalidRequest, UnsupportedGrantType, ScopeReduced:
+		return true
+	default:
+		return false
+	}
+}
+
+const (
+	transientFirst = time.Second
+	transientMost  = 5 * time.Minute
+	permanentFirst = 15 * time.Minute
+	// LongestBackOff is the longest wait before another attempt, retry_after included.
+	LongestBackOff = time.Hour
+)
+
+// BackOff returns how long to wait after the failures-th failure in a row (1 is the first). A permanent one
+// waits 15 min, doubling to 1 h. A transient one waits a part of 1 s, doubling to 5 min: the part, from 0 to 1,
+// is drawn by the caller (full jitter), so that many do not come back at the same moment. The wait is never
+// shorter than the server asks for.
+func (e *Error) BackOff(failures int, part float64) time.Duration {
+	if e.Permanent() {
+		return max(doubled(permanentFirst, LongestBackOff, failures), e.RetryAfter)
+	}
+	wait := time.Duration(part * float64(doubled(transientFirst, transientMost, failures)))
+	return max(wait, e.RetryAfter)
+}
+
+func doubled(first, most time.Duration, failures int) time.Duration {
+	wait := first
+	for range failures - 1 {
+		if wait *= 2; wait >= most {
+			return most
+		}
+	}
+	return wait
+}

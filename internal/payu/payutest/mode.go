@@ -1,0 +1,35 @@
+package payutest
+
+import "fmt"
+
+// Mode says what a token request does when the client already has a token with the same scope set. The zero value is
+// Default.
+type Mode string
+
+const (
+	// Default makes a new token with its full life for each request; earlier ones live on.
+	Default Mode = "default"
+	// Reuse gives the same token again, with what is left of its life (Doorkeeper: reuse_access_token).
+	Reuse Mode = "reuse"
+	// RevokePrevious makes a new token and revokes the one before it (revoke_previous_client_credentials_token).
+	RevokePrevious Mode = "revoke-previous"
+)
+
+// ParseMode returns the mode with that name.
+func ParseMode(name string) (Mode, error) {
+	switch mode := Mode(name); mode {
+	case Default, Reuse, RevokePrevious:
+		return mode, nil
+	}
+	return "", fmt.Errorf("mode %q: want %s, %s or %s", name, Default, Reuse, RevokePrevious)
+}
+
+// UnmarshalText refuses names that ParseMode refuses.
+func (m *Mode) UnmarshalText(text []byte) error {
+	mode, err := ParseMode(string(text))
+	if err != nil {
+		return err
+	}
+	*m = mode
+	return nil
+}

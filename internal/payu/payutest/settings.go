@@ -1,0 +1,112 @@
+package payutest
+
+import (
+	"fmt"
+	"time"
+)
+
+// Settings are what of a Config can change while the server runs. The admin API shows durations as strings ("1m30s").
+type Settings struct {
+	Mode              Mode
+	TokenTTL          time.Duration
+	ReuseLimitPercent int
+	Latency           time.Duration
+}
+
+func (s Settings) reuseLimit() int {
+	if s.ReuseLimitPercent == 0 {
+		return 100
+	}
+	return s.ReuseLimitPercent
+}
+
+// Validate reports settings under which the server could not work.
+func (s Settings) Validate() error {
+	if _, err := ParseMode(string(s.Mode)); err != nil {
+		return err
+	}
+	if s.TokenTTL <= 0 {
+		return fmt.Errorf("token TTL %s: want more than 0", s.TokenTTL)
+	}
+	if s.ReuseLimitPercent < 0 || s.ReuseLimitPercent > 100 {
+		return fmt.Errorf("reuse limit %d: want 0 to 100 percent", s.ReuseLimitPercent)
+	}
+	if s.Latency < 0 {
+		return fmt.Errorf("latency %s: want 0 or more", s.Latency)
+	}
+	return nil
+}
+
+// Settings returns the present settings.
+func (s *Server) Settings() Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settings
+}
+
+// SetMode changes the mode. Tokens that exist are taken over: Reuse gives them again, RevokePrevious revokes them.
+func (s *Server) SetMode(m Mode) {
+	s.set(func(s *Settings) { s.Mode = m })
+}
+
+// SetTokenTTL changes the life of tokens to come.
+func (s *Server) SetTokenTTL(ttl time.Duration) {
+	s.set(func(s *Settings) { s.TokenTTL = ttl })
+}
+
+// SetReuseLimit changes Config.ReuseLimitPercent, also for tokens that exist.
+func (s *Server) SetReuseLimit(percent int) {
+	s.set(func(s *Settings) { s.ReuseLimitPercent = percent })
+}
+
+// SetLatency changes the delay of requests to come.
+func (s *Server) SetLatency(d time.Duration) {
+	s.set(func(s *Settings) { s.Latency = d })
+}
+
+func (s *Server) set(change func(*Settings)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.settings)
+}
+
+// settingsPatch is Settings on the wire; what is absent stays as it is.
+type settingsPatch struct {
+	Mode              *Mode     `json:"mode,omitempty"`
+	TokenTTL          *duration `json:"token_ttl,omitempty"`
+	ReuseLimitPercent *int      `json:"reuse_limit_percent,omitempty"`
+	Latency           *duration `json:"latency,omitempty"`
+}
+
+func patchOf(s Settings) settingsPatch {
+	ttl, latency := duration(s.TokenTTL), duration(s.Latency)
+	return settingsPatch{Mode: &s.Mode, TokenTTL: &ttl, ReuseLimitPercent: &s.ReuseLimitPercent, Latency: &latency}
+}
+
+func (p settingsPatch) applied(s Settings) Settings {
+	if p.Mode != nil {
+		s.Mode = *p.Mode
+	}
+	if p.TokenTTL != nil {
+		s.TokenTTL = time.Duration(*p.TokenTTL)
+	}
+	if p.ReuseLimitPercent != nil {
+		s.ReuseLimitPercent = *p.ReuseLimitPercent
+	}
+	if p.Latency != nil {
+		s.Latency = time.Duration(*p.Latency)
+	}
+	return s
+}
+
+// patch changes several settings at once, or none if the result is not valid.
+func (s *Server) patch(p settingsPatch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	settings := p.applied(s.settings)
+	if err := settings.Validate(); err != nil {
+		return err
+	}
+	s.settings = settings
+	return nil
+}

@@ -1,0 +1,93 @@
+// Package payu asks PayU (India) for access tokens and knows a token's life. It speaks the Get Token and Get
+// Client Token APIs: the client credentials grant of OAuth 2.0 (RFC 6749 section 4.4).
+package payu
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Credentials are a client ID and a client secret (RFC 6749 section 2.3.1). They print as "[redacted]".
+type Credentials struct {
+	ClientID     string
+	ClientSecret string
+}
+
+// String keeps the credentials out of logs and error texts.
+func (Credentials) String() string { return "[redacted]" }
+
+// GoString keeps the credentials out of %#v.
+func (Credentials) GoString() string { return "[redacted]" }
+
+// ParseCredential returns a client ID or client secret as it is sent: without the one LF or CRLF that echo and
+// editors leave at its end. An empty value, or one with a byte outside printable ASCII (%x20-7E), is an error
+// that names the kind of byte and never the value.
+func ParseCredential(value []byte) (string, error) {
+	s, lineEnd := strings.CutSuffix(string(value), "\n")
+	if lineEnd {
+		s = strings.TrimSuffix(s, "\r")
+	}
+	if s == "" {
+		return "", fmt.Errorf("is empty")
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return "", fmt.Errorf("holds %s, which no PayU credential has", kindOfByte(s[i]))
+		}
+	}
+	return s, nil
+}
+
+func kindOfByte(b byte) string {
+	switch {
+	case b == '\n' || b == '\r':
+		return "a line break"
+	case b == '\t':
+		return "a tab"
+	case b == 0:
+		return "a NUL byte"
+	case b >= 0x80:
+		return "a byte outside ASCII"
+	default:
+		return "a control character"
+	}
+}
+
+// Source is all that a token is made from. Two Sources with the same Key get the same token.
+type Source struct {
+	Environment string
+	Credentials Credentials
+	// Scopes are a set; the order is that of the request.
+	Scopes []string
+}
+
+// Key tells sources apart without giving anything away: a digest of a source, and one of its client.
+type Key struct {
+	Source string
+	Client string
+}
+
+// Key returns the key of the source.
+func (s Source) Key() Key {
+	client := Digest("client", s.Environment, s.Credentials.ClientID, s.Credentials.ClientSecret)
+	return Key{Client: client, Source: Digest(append([]string{"source", client}, sortedSet(s.Scopes)...)...)}
+}
+
+// Digest returns 128 bits of the SHA-256 of the parts, in hexadecimal. Different lists of parts have different
+// digests. A client secret of PayU is random and long, so that nobody finds it by trying.
+func Digest(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
+		h.Write([]byte(p))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func sortedSet(list []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
+}
