@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -24,14 +26,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/controller"
+	"github.com/payu-token-operator/payu-token-operator/internal/kubeauth"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
@@ -174,14 +175,37 @@ func managerOptions(o options) manager.Options {
 		GracefulShutdownTimeout: ptr.To(o.tokenRequestTimeout + 15*time.Second),
 	}
 	if o.metricsSecure {
-		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		options.Metrics.FilterProvider = kubeauth.Filter
 	}
 	return options
 }
 
+// addProbes serves /healthz, which fails if PayUTokens are due and nobody looks at them, and /readyz, which works
+// once the caches are filled.
 func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler) error {
-	if err := mgr.AddHealthzCheck("passes", reconciler.Healthy); err != nil {
+	if err := mgr.AddHealthzCheck("overdue", reconciler.Healthy); err != nil {
 		return err
 	}
-	return mgr.AddReadyzCheck("ping", healthz.Ping)
+	var ready readiness
+	if err := mgr.Add(&ready); err != nil {
+		return err
+	}
+	return mgr.AddReadyzCheck("caches", ready.check)
+}
+
+// readiness is a Runnable that the manager starts when its caches are filled, leader or not.
+type readiness struct{ reached atomic.Bool }
+
+func (r *readiness) Start(context.Context) error {
+	r.reached.Store(true)
+	return nil
+}
+
+func (r *readiness) NeedLeaderElection() bool { return false }
+
+func (r *readiness) check(*http.Request) error {
+	if !r.reached.Load() {
+		return errors.New("the caches are being filled")
+	}
+	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/discovery"
+	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -31,35 +33,33 @@ var needed = []access{
 func preflight(ctx context.Context, config *rest.Config, o options) error {
 	config = rest.CopyConfig(config)
 	config.Timeout = 15 * time.Second
-	clientset, err := kubernetes.NewForConfig(config)
+	server, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("API server %s: %w", config.Host, err)
 	}
-	resources, err := clientset.Discovery().ServerGroups()
-	if err != nil {
-		return fmt.Errorf("API server %s does not answer: %w", config.Host, err)
-	}
-	served := false
-	for _, group := range resources.Groups {
-		for _, v := range group.Versions {
-			served = served || v.GroupVersion == v1alpha1.GroupVersion.String()
-		}
-	}
-	if !served {
+	_, err = server.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("API server %s does not know PayUTokens (%s): install the CRD, config/crd/bases/auth.payu.in_payutokens.yaml",
 			config.Host, v1alpha1.GroupVersion)
 	}
-	return checkAccess(ctx, clientset, o)
+	if err != nil {
+		return fmt.Errorf("API server %s does not answer: %w", config.Host, err)
+	}
+	reviews, err := authorizationclient.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("API server %s: %w", config.Host, err)
+	}
+	return checkAccess(ctx, reviews.SelfSubjectAccessReviews(), o)
 }
 
-func checkAccess(ctx context.Context, clientset kubernetes.Interface, o options) error {
+func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, o options) error {
 	namespaces := o.watchNamespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{""}
 	}
 	for _, namespace := range namespaces {
 		for _, a := range needed {
-			if err := a.check(ctx, clientset, namespace); err != nil {
+			if err := a.check(ctx, reviews, namespace); err != nil {
 				return err
 			}
 		}
@@ -67,14 +67,14 @@ func checkAccess(ctx context.Context, clientset kubernetes.Interface, o options)
 	return nil
 }
 
-func (a access) check(ctx context.Context, clientset kubernetes.Interface, namespace string) error {
+func (a access) check(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, namespace string) error {
 	var missing []string
 	for _, verb := range a.verbs {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: namespace, Verb: verb, Group: a.group, Resource: a.resource, Subresource: a.subresource,
 			}}}
-		answer, err := clientset.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		answer, err := reviews.Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("asking the API server for the operator's permissions: %w", err)
 		}
