@@ -142,7 +142,7 @@ func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *core
 		m.repairs = append(m.repairs, s.now)
 	}
 	m.written, m.refusal, m.writeFailures, m.nextWrite = mark, nil, 0, time.Time{}
-	m.secretVersion, m.secretSeen = *secret.ResourceVersion, false
+	m.secretName, m.secretVersion, m.secretSeen = *secret.Name, *secret.ResourceVersion, false
 	s.wrote = true
 	s.setTarget(secretOf(secret))
 	return nil

@@ -62,11 +62,11 @@ func next(s situation) step {
 		return done
 	case s.needsKey():
 		return readCredentials
-	case fresher(s.candidate(), s.held(), s.now):
+	case s.superseded():
 		return write
 	case s.held().ValidAt(s.now) && s.outOfShape():
 		return rewrite
-	case s.refreshPending() && s.progress.InFlight:
+	case s.progress.InFlight && s.due() && s.provoked():
 		return join
 	case !s.mustAsk():
 		return done
@@ -182,6 +182,18 @@ func (s situation) candidate() payu.Token {
 		return own
 	}
 	return shared
+}
+
+// superseded reports whether the candidate is to be written in place of what the target holds. Of two tokens of the
+// same second the one that PayU gave to this process last counts, unless another process wrote the other.
+func (s situation) superseded() bool {
+	candidate, held, own := s.candidate(), s.held(), s.memory.token
+	sameTime := candidate.FetchedAt.Equal(held.FetchedAt) && candidate.ExpiresAt.Equal(held.ExpiresAt)
+	ownHeld := held.AccessToken == "" || held.AccessToken == own.AccessToken
+	if sameTime && candidate.AccessToken != own.AccessToken && ownHeld {
+		return candidate.ValidAt(s.now)
+	}
+	return fresher(candidate, held, s.now)
 }
 
 // clockTolerance is how far in the future a token may have been fetched: another node's clock may be ahead.

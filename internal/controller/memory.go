@@ -49,6 +49,7 @@ type memory struct {
 	// statusVersion and secretVersion are the resourceVersions of the last own writes: a cache that is older has
 	// not seen them yet. secretSeen is true once the cache has; staleSince is when a pass first found it stale.
 	statusVersion string
+	secretName    string
 	secretVersion string
 	secretSeen    bool
 	staleSince    time.Time
@@ -62,6 +63,16 @@ type provocation struct {
 
 func provocationOf(token *v1alpha1.PayUToken) provocation {
 	return provocation{generation: token.Generation, refresh: token.RefreshRequest()}
+}
+
+// triedBefore returns what a former process has noted of its last attempt. A new PayUToken is no provocation: where
+// PayU refuses others with the same source, it waits with them.
+func triedBefore(token *v1alpha1.PayUToken) provocation {
+	p := provocation{generation: token.Status.ObservedGeneration, refresh: token.Status.LastHandledRefreshAt}
+	if p.generation < 1 {
+		p.generation = token.Generation
+	}
+	return p
 }
 
 // knows reports whether the remembered key is that of the present spec and credentials.
@@ -94,8 +105,7 @@ func (all *memories) of(token *v1alpha1.PayUToken) *memory {
 	name := client.ObjectKeyFromObject(token)
 	m := all.byName[name]
 	if m == nil || m.uid != token.UID {
-		// What a former process noted in the status speaks of the generation and refresh request that it saw.
-		m = &memory{uid: token.UID, tried: provocation{token.Status.ObservedGeneration, token.Status.LastHandledRefreshAt}}
+		m = &memory{uid: token.UID, tried: triedBefore(token)}
 		all.byName[name] = m
 	}
 	return m

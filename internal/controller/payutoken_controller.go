@@ -109,6 +109,9 @@ func (r *Reconciler) conclude(ctx context.Context, s situation) (time.Duration, 
 	if s.blocked() == nil && s.held().ValidAt(s.now) && !s.outOfShape() {
 		s.memory.refusal, s.memory.writeFailures, s.memory.nextWrite = nil, 0, time.Time{}
 	}
+	if s.blocked() == nil && !s.due() {
+		s.memory.tried = provocationOf(s.token) // there was nothing to try
+	}
 	if err := r.removeFormer(ctx, s); err != nil {
 		return 0, err
 	}
@@ -191,7 +194,8 @@ func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err
 	s.setTarget(target)
 	m := s.memory
 	tokenStale := isOlder(s.token.ResourceVersion, m.statusVersion)
-	secretStale := target == nil && !m.secretSeen && m.secretVersion != "" || target != nil && isOlder(target.ResourceVersion, m.secretVersion)
+	secretStale := m.secretName == s.token.TargetName() &&
+		(target == nil && !m.secretSeen || target != nil && isOlder(target.ResourceVersion, m.secretVersion))
 	m.secretSeen = m.secretSeen || target != nil && !secretStale
 	switch {
 	case !tokenStale && !secretStale:

@@ -129,9 +129,9 @@ func (c *Client) newRequest(ctx context.Context, source Source) (*http.Request, 
 		"client_secret": {source.Credentials.ClientSecret},
 		"scope":         {strings.Join(source.Scopes, " ")},
 	}
-	body := strings.NewReader(form.Encode())
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoints[source.Environment], body)
-	if err != nil {
+	endpoint := c.endpoints[source.Environment]
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil || endpoint == "" {
 		return nil, &Error{Reason: Unreachable, Detail: "no base URL is known for the environment"}
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -170,8 +170,7 @@ func causeOf(err error) string {
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
 		cert      *tls.CertificateVerificationError
-		alert     tls.AlertError
-		record    tls.RecordHeaderError
+		op        *net.OpError
 	)
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -188,7 +187,7 @@ func causeOf(err error) string {
 		return "its certificate is for another host name (TLS)"
 	case errors.As(err, &cert):
 		return "its certificate is not valid (TLS)"
-	case errors.As(err, &alert), errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &op) && isAlert(op):
 		return "the TLS handshake failed"
 	case errors.As(err, &errno):
 		return errno.Error()
@@ -198,6 +197,9 @@ func causeOf(err error) string {
 		return "the connection failed"
 	}
 }
+
+// isAlert recognises a TLS alert by the words that crypto/tls uses, since its own type is not exported.
+func isAlert(op *net.OpError) bool { return op.Op == "remote error" || op.Op == "local error" }
 
 func isTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }

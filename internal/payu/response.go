@@ -40,8 +40,9 @@ type message struct {
 // *Error. The code in "error" decides, the HTTP status only without one: Doorkeeper's do not always agree.
 func decode(a answer, scopes []string, sentAt time.Time) (Token, error) {
 	var m message
+	// Where a member is of another type, Unmarshal still fills in the others.
 	notJSON := json.Unmarshal(a.body, &m) != nil || !bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("{"))
-	if code := errorCode(m.Error); code != "" && !notJSON {
+	if code := errorCode(m.Error); code != "" {
 		return Token{}, codeError(code, retryAfter(a.header, m.RetryAfter, sentAt))
 	}
 	if err := statusError(a, m, sentAt); err != nil {

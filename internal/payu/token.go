@@ -30,7 +30,7 @@ func (t Token) RenewAt(percent int, margin time.Duration, spread float64) time.T
 	life := t.Life()
 	at := min(life/100*time.Duration(percent), life-margin)
 	at = max(at, life/2)
-	at -= time.Duration(spread * float64(life/20))
+	at = (at - time.Duration(spread*float64(life/20))).Truncate(time.Second)
 	return t.FetchedAt.Add(max(at, life/2))
 }
 

@@ -218,6 +218,9 @@ func (t *Tokens) Drain(ctx context.Context) error {
 	t.mu.Lock()
 	t.stopped = true
 	t.mu.Unlock()
-	t.running.Wait()
+	t.Wait()
 	return nil
 }
+
+// Wait returns once no request is in flight and Changed has returned for the last one.
+func (t *Tokens) Wait() { t.running.Wait() }
