@@ -95,7 +95,7 @@ const (
 	EnvironmentProduction Environment = "Production"
 )
 
-// A scope is a scope-token of RFC 6749 section 3.3: printable ASCII without space, double quote and backslash.
+// Scope is a scope-token of RFC 6749 section 3.3: printable ASCII without space, double quote and backslash.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=128
 // +kubebuilder:validation:XValidation:rule=`self.matches('^[!#-\\[\\]-~]+$')`,message="a scope holds printable ASCII without space, double quote and backslash: write each scope as an item of its own, for example [create_payment_links, read_payment_links]"

@@ -114,19 +114,19 @@ func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
 		return nil
 	}
 	m.token, m.source = token, source
-	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from), token)
+	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from))
 }
 
 // rewrite puts the target's type, labels, annotations and owner right, around the data that it holds.
 func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 	token := s.held()
 	secret := secretFor(s.token, token, ownData(s.target, s.token), s.holding.seal.source, s.version)
-	return r.applyTarget(ctx, s, secret, token)
+	return r.applyTarget(ctx, s, secret)
 }
 
 // applyTarget writes the target, unless the same was written too often of late: then somebody else keeps changing
 // it, and two writers would fight for ever.
-func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token payu.Token) error {
+func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration) error {
 	m := s.memory
 	mark := secret.Annotations[v1alpha1.AnnotationSource]
 	if mark == m.written && m.fights(s.now) {

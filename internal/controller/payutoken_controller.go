@@ -201,7 +201,7 @@ func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err
 	case !tokenStale && !secretStale:
 		m.staleSince = time.Time{}
 		return false, nil
-	case m.staleSince.IsZero():
+	case m.staleSince.IsZero(), s.now.Before(m.staleSince): // the first, or the clock was set back
 		m.staleSince = s.now
 		return true, nil
 	case s.now.Sub(m.staleSince) < stalePatience:

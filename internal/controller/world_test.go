@@ -63,7 +63,7 @@ type world struct {
 	operator  *Reconciler
 	events    *eventLog
 	wakeAt    map[string]time.Time
-	passes    int
+	after     func() // called whenever something was done while time goes by
 }
 
 var start = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
@@ -215,7 +215,6 @@ func (w *world) drainQueue() {
 
 func (w *world) reconcile(name string) {
 	w.Helper()
-	w.passes++
 	key := client.ObjectKey{Namespace: w.namespace, Name: name}
 	result, err := w.operator.Reconcile(w.ctx, reconcile.Request{NamespacedName: key})
 	delete(w.wakeAt, name)
@@ -232,7 +231,11 @@ func (w *world) reconcile(name string) {
 // pass lets time go by: whoever is due is looked at when it is due.
 func (w *world) pass(d time.Duration) {
 	w.Helper()
-	for end := w.clock.Now().Add(d); ; {
+	end := w.clock.Now().Add(d)
+	for passes := 0; ; passes++ {
+		if passes > 5000 {
+			w.Fatalf("more than %d passes in %v: %v", passes, d, w.wakeAt)
+		}
 		name, at := w.nextDue()
 		if name == "" || at.After(end) {
 			w.clock.SetTime(end)
@@ -243,6 +246,9 @@ func (w *world) pass(d time.Duration) {
 		}
 		w.reconcile(name)
 		w.drainQueue()
+		if w.after != nil {
+			w.after()
+		}
 	}
 }
 
