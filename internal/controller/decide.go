@@ -229,7 +229,8 @@ func (s situation) mustAsk() bool {
 	case s.asked, s.unreadable != nil, s.progress.InFlight, !s.progress.HeldUntil.IsZero(), s.backingOff(), !s.due():
 		return false
 	default:
-		return s.provoked() || !s.now.Before(s.progress.NextAttempt) || fromTheFuture(s.held(), s.now)
+		reuseEnds := s.progress.Failures == 0 && fromTheFuture(s.held(), s.now) // the wait was reckoned with another clock
+		return s.provoked() || !s.now.Before(s.progress.NextAttempt) || reuseEnds
 	}
 }
 

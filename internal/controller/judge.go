@@ -78,7 +78,17 @@ func judgeAttempts(s situation, status *v1alpha1.PayUTokenStatus) {
 		status.Failures, status.NextAttemptAt = 0, nil
 	case !s.unknown():
 		status.Failures, status.NextAttemptAt = int32(s.progress.Failures), timeOf(s.nextAttempt())
+	case s.vindicated():
+		status.Failures, status.NextAttemptAt = 0, nil
 	}
+}
+
+// vindicated reports whether the Secret itself is evidence that all is well, whatever the status says of Refreshed:
+// it holds a valid token, and the last attempt was not one with the present spec and credentials.
+func (s situation) vindicated() bool {
+	status := s.token.Status
+	present := status.CredentialsVersion == s.version.resourceVersion && status.ObservedGeneration == s.token.Generation
+	return s.held().ValidAt(s.now) && !(present && aboutPayU(refreshedReason(s.token)))
 }
 
 // unknown reports whether this process has no word of PayU on the source: then the status may know more.
@@ -198,8 +208,7 @@ func judgeRefreshed(s situation, p *problem) *metav1.Condition {
 	case !s.unknown() && s.progress.Reused:
 		c.Reason, c.Message = v1alpha1.ReasonTokenReused, "PayU gave the same token again, and gives a new one when it expires"
 	case !s.unknown():
-	case s.held().ValidAt(s.now) && !aboutPayU(refreshedReason(s.token)):
-		// The Secret itself is the evidence, whatever stood in the way meanwhile.
+	case s.vindicated():
 	default:
 		return nil
 	}

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"pgregory.net/rapid"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
@@ -73,7 +72,7 @@ func newModel(base *world, t *rapid.T) *model {
 		m.rotate(id)
 		m.writeCredentials(id, id, m.secrets[id])
 	}
-	m.create("a")
+	m.create("a", m.drawSpec)
 	m.settle()
 	return m
 }
@@ -182,7 +181,7 @@ func (m *model) EditCredentials(t *rapid.T) {
 	case "metadata":
 		if secret := m.secret(name); secret != nil {
 			secret.Labels = map[string]string{"touched": fmt.Sprint(m.counter)}
-			m.must(cluster.Client.Update(m.ctx, secret))
+			m.must(m.user.Update(m.ctx, secret))
 		}
 	}
 	m.userActs()
@@ -216,7 +215,7 @@ func (m *model) DamageTarget(t *rapid.T) {
 		m.userActs()
 		return
 	}
-	m.must(cluster.Client.Update(m.ctx, secret))
+	m.must(m.user.Update(m.ctx, secret))
 	m.damaged[secret.Name] = true
 	m.userActs()
 }
@@ -447,8 +446,6 @@ func (m *model) recover() {
 		}
 		m.expectLive(token.Name)
 	}
-	m.must(cluster.Client.DeleteAllOf(m.ctx, &v1alpha1.PayUToken{}, client.InNamespace(m.namespace)))
-	m.must(cluster.Client.DeleteAllOf(m.ctx, &corev1.Secret{}, client.InNamespace(m.namespace)))
 }
 
 func dataOf(secret *corev1.Secret) map[string][]byte {

@@ -153,7 +153,7 @@ func TestAnImmutableSecretIsTargetWriteFailed(t *testing.T) {
 	w.run()
 	secret := w.secret("links")
 	secret.Immutable = ptr.To(true)
-	w.must(cluster.Client.Update(w.ctx, secret))
+	w.must(w.user.Update(w.ctx, secret))
 	w.run()
 	w.expectConditions("links", good)
 	w.pass(90 * time.Minute)

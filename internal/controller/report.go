@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -51,14 +52,14 @@ func (r *Reconciler) announce(ctx context.Context, s situation, before, after v1
 	logger.Info("No new token", "reason", trouble.Reason, "message", trouble.Message)
 }
 
-// newTrouble returns the condition that has become False, or False for another reason; nil if none has.
+// newTrouble returns the condition that is False for a reason which none was False for before; nil if none is.
 func newTrouble(before, after v1alpha1.PayUTokenStatus) *metav1.Condition {
 	for _, kind := range []string{v1alpha1.ConditionRefreshed, v1alpha1.ConditionReady} {
-		was, is := meta.FindStatusCondition(before.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
-		if is == nil || is.Status != metav1.ConditionFalse {
-			continue
-		}
-		if was == nil || was.Status != is.Status || was.Reason != is.Reason {
+		is := meta.FindStatusCondition(after.Conditions, kind)
+		known := slices.ContainsFunc(before.Conditions, func(was metav1.Condition) bool {
+			return is != nil && was.Status == metav1.ConditionFalse && was.Reason == is.Reason
+		})
+		if is != nil && is.Status == metav1.ConditionFalse && !known {
 			return is
 		}
 	}

@@ -139,7 +139,7 @@ func TestDamageIsRepaired(t *testing.T) {
 			before := w.secret("links")
 			broken := before.DeepCopy()
 			damage(broken)
-			w.must(cluster.Client.Update(w.ctx, broken))
+			w.must(w.user.Update(w.ctx, broken))
 			w.run()
 			after := w.secret("links")
 			if diff := cmp.Diff(before.Data, after.Data); diff != "" {
@@ -342,4 +342,25 @@ func TestReadyTurnsFalseAtTheInstantOfExpiry(t *testing.T) {
 	w.payu.ClearFaults()
 	w.pass(5 * time.Minute)
 	w.expectConditions("links", good)
+}
+
+func TestFormerCredentialsRestoredClearTheTrouble(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.events.take()
+	w.credentials("payu-credentials", "merchant", "wrong")
+	w.run()
+	w.expectConditions("links", "Ready=False/InvalidClient Refreshed=False/InvalidClient Stalled=True/InvalidClient")
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.run()
+	w.expectConditions("links", good)
+	w.expectRequests(2)
+	if status := w.token("links").Status; status.Failures != 0 || status.NextAttemptAt != nil {
+		t.Errorf("failures %d, nextAttemptAt %v", status.Failures, status.NextAttemptAt)
+	}
+	if got := w.events.take(); !slices.Equal(got, []string{"Warning InvalidClient"}) {
+		t.Errorf("events %v", got)
+	}
 }

@@ -58,6 +58,7 @@ type world struct {
 	namespace string
 	clock     *clocktesting.FakePassiveClock
 	payu      *payutest.Running
+	user      client.WithWatch // the API server as users see it
 	api       client.WithWatch // the API server as the operator sees it: tests put faults in its way
 	faults    *apiFaults
 	operator  *Reconciler
@@ -87,6 +88,7 @@ func (w *world) reset() {
 	w.must(err)
 	w.namespace = namespace
 	w.wakeAt = map[string]time.Time{}
+	w.user = newUser(w)
 	w.restart()
 }
 
@@ -102,7 +104,7 @@ func (w *world) restart() {
 		CAs:      pem, Timeout: 2 * time.Second, UserAgent: "test", Now: w.clock.Now,
 	})
 	w.must(err)
-	w.api = w.faults.wrap(liveClient(w))
+	w.api = w.faults.wrap(w.user)
 	w.events = &eventLog{}
 	w.operator = &Reconciler{
 		Client: w.api, Versions: w.api, Live: w.api,
@@ -116,38 +118,15 @@ func (w *world) restart() {
 	w.operator.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 }
 
-func liveClient(w *world) client.WithWatch {
+// newUser returns a client for users and operator, see mirror.
+func newUser(w *world) client.WithWatch {
 	w.Helper()
 	scheme := runtime.NewScheme()
 	w.must(corev1.AddToScheme(scheme))
 	w.must(v1alpha1.AddToScheme(scheme))
 	c, err := client.NewWithWatch(cluster.Config, client.Options{Scheme: scheme})
 	w.must(err)
-	return interceptor.NewClient(c, interceptor.Funcs{List: listByIndex})
-}
-
-// listByIndex does for a live client what the indexes of a cache do.
-func listByIndex(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-	tokens, ok := list.(*v1alpha1.PayUTokenList)
-	if !ok {
-		return c.List(ctx, list, options...)
-	}
-	var index client.MatchingFields
-	options = slices.DeleteFunc(slices.Clone(options), func(o client.ListOption) bool {
-		fields, is := o.(client.MatchingFields)
-		if is {
-			index = fields
-		}
-		return is
-	})
-	if err := c.List(ctx, list, options...); err != nil {
-		return err
-	}
-	tokens.Items = slices.DeleteFunc(tokens.Items, func(t v1alpha1.PayUToken) bool {
-		target, named := index[indexTarget]
-		return named && t.TargetName() != target
-	})
-	return nil
+	return newMirror(c)
 }
 
 // apiFaults makes requests of the operator to the API server fail.
@@ -206,7 +185,11 @@ func (w *world) run() {
 
 func (w *world) drainQueue() {
 	w.Helper()
+	passes := 0
 	for w.operator.Tokens.Wait(); w.operator.queue.Len() > 0; w.operator.Tokens.Wait() {
+		if passes++; passes > 100 {
+			w.Fatalf("the operator asks and asks: %d requests, conditions %s", w.requests(), w.conditions(w.tokens()[0].Name))
+		}
 		request, _ := w.operator.queue.Get()
 		w.operator.queue.Done(request)
 		w.reconcile(request.Name)
@@ -222,7 +205,7 @@ func (w *world) reconcile(name string) {
 	case err != nil && w.faults.on("") == nil:
 		w.Fatalf("reconciling %s: %v", name, err)
 	case err != nil:
-		w.wakeAt[name] = w.clock.Now().Add(time.Second) // the queue's back-off
+		w.wakeAt[name] = w.clock.Now().Add(30 * time.Second) // the queue's back-off
 	case result.RequeueAfter > 0:
 		w.wakeAt[name] = w.clock.Now().Add(result.RequeueAfter)
 	}
@@ -283,9 +266,9 @@ func (w *world) credentials(name, id, secret string) {
 // apply creates a Secret, or replaces it.
 func (w *world) apply(secret *corev1.Secret) {
 	w.Helper()
-	err := cluster.Client.Create(w.ctx, secret)
+	err := w.user.Create(w.ctx, secret)
 	if apierrors.IsAlreadyExists(err) {
-		err = cluster.Client.Update(w.ctx, secret)
+		err = w.user.Update(w.ctx, secret)
 	}
 	w.must(err)
 }
@@ -305,7 +288,7 @@ func (w *world) create(name string, edits ...edit) {
 	for _, e := range edits {
 		e(token)
 	}
-	w.must(cluster.Client.Create(w.ctx, token))
+	w.must(w.user.Create(w.ctx, token))
 }
 
 func (w *world) edit(name string, edits ...edit) {
@@ -315,13 +298,13 @@ func (w *world) edit(name string, edits ...edit) {
 	for _, e := range edits {
 		e(token)
 	}
-	w.must(cluster.Client.Patch(w.ctx, token, client.MergeFrom(before)))
+	w.must(w.user.Patch(w.ctx, token, client.MergeFrom(before)))
 }
 
 func (w *world) delete(o client.Object) {
 	w.Helper()
 	o.SetNamespace(w.namespace)
-	w.must(client.IgnoreNotFound(cluster.Client.Delete(w.ctx, o)))
+	w.must(client.IgnoreNotFound(w.user.Delete(w.ctx, o)))
 }
 
 func named(name string) *corev1.Secret {
@@ -343,14 +326,14 @@ func refresh(value string) edit {
 func (w *world) token(name string) *v1alpha1.PayUToken {
 	w.Helper()
 	token := &v1alpha1.PayUToken{}
-	w.must(cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, token))
+	w.must(w.user.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, token))
 	return token
 }
 
 func (w *world) tokens() []v1alpha1.PayUToken {
 	w.Helper()
 	var list v1alpha1.PayUTokenList
-	w.must(cluster.Client.List(w.ctx, &list, client.InNamespace(w.namespace)))
+	w.must(w.user.List(w.ctx, &list, client.InNamespace(w.namespace)))
 	return list.Items
 }
 
@@ -358,7 +341,7 @@ func (w *world) tokens() []v1alpha1.PayUToken {
 func (w *world) secret(name string) *corev1.Secret {
 	w.Helper()
 	secret := &corev1.Secret{}
-	err := cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, secret)
+	err := w.user.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, secret)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// summarize repeats what was promised and seen, and counts the token requests.
+func (t *tour) summarize(ctx context.Context) error {
+	counters, err := t.simulator.admin.Counters(ctx)
+	if err != nil {
+		return err
+	}
+	t.heading(0, "What was promised, and what was seen")
+	var rows [][]string
+	for _, f := range t.findings {
+		rows = append(rows, []string{f.promise, f.seen})
+	}
+	t.say("%s", table(rows))
+	t.say("Token requests in all: %d (%s)", counters.Total(), strings.Join(perClient(counters.Requests), "; "))
+	return nil
+}
+
+// perClient lists what the clients were answered, and how often.
+func perClient(requests map[string]map[string]int) []string {
+	var list []string
+	for _, client := range slices.Sorted(maps.Keys(requests)) {
+		var answers []string
+		for _, outcome := range slices.Sorted(maps.Keys(requests[client])) {
+			answers = append(answers, fmt.Sprintf("%d %s", requests[client][outcome], outcome))
+		}
+		list = append(list, client+" "+strings.Join(answers, ", "))
+	}
+	return list
+}
+
+// keepRunning leaves everything to the user, until Ctrl-C.
+func (t *tour) keepRunning(ctx context.Context) error {
+	t.heading(0, "Everything keeps running until Ctrl-C. In another terminal:")
+	admin := t.simulator.admin.BaseURL
+	t.say("export KUBECONFIG=%s", t.cluster.Kubeconfig)
+	t.say("export PATH=%s:$PATH   # for kubectl", filepath.Dir(t.cluster.KubectlPath))
+	t.command("kubectl get payutokens -n " + shop + " --watch")
+	t.command("kubectl describe payutoken " + tokenName + " -n " + shop)
+	t.say("\nHave PayU give the same token again; have it fail twice; see what it was asked:")
+	t.command(`curl -X PATCH -d '{"mode":"reuse"}' ` + admin + "/admin/settings")
+	t.command(`curl -d '{"error":"server_error","times":2}' ` + admin + "/admin/faults")
+	t.command("curl " + admin + "/admin/counters")
+	t.say("\n%s", table([][]string{
+		{"simulator", t.simulator.url + "   (CA: " + t.simulator.caFile + ")"},
+		{"its admin API", admin + "/admin"},
+		{"metrics", "http://" + t.metrics + "/metrics"},
+		{"log", filepath.Join(t.logs, "manager.log")},
+	}))
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, errInterrupted) {
+		return cause
+	}
+	return nil
+}
+
+// farewell says how it ended, once nothing is left.
+func (t *tour) farewell(err error) error {
+	if err == nil {
+		t.heading(0, "All of it happened. Everything is stopped and removed.")
+	}
+	return err
+}

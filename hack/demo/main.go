@@ -1,0 +1,100 @@
+// Command demo is a tour of the operator in about a minute, on one machine and without PayU: a real Kubernetes API
+// server, a simulator of PayU's token server, and the operator between them.
+//
+//	go run ./hack/demo          the tour; exits 0 if all that it promises was seen
+//	go run ./hack/demo --keep   the tour, then everything stays up until Ctrl-C
+//
+// Whatever happens, it stops every process that it started and removes its files. Only a failure leaves the logs of the
+// operator and the simulator behind, and says where.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// errInterrupted ends the tour on behalf of the user.
+var errInterrupted = errors.New("interrupted")
+
+// options are the flags.
+type options struct {
+	keep          bool
+	managerPath   string
+	simulatorPath string
+}
+
+func main() {
+	var o options
+	pflag.BoolVar(&o.keep, "keep", false, "leave everything running after the tour, until Ctrl-C")
+	pflag.StringVar(&o.managerPath, "manager", "", "a `program` built before from cmd/manager; by default bin/manager is built")
+	pflag.StringVar(&o.simulatorPath, "simulator", "", "a `program` built before from cmd/payu-simulator; by default bin/payu-simulator is built")
+	pflag.Usage = func() {
+		fmt.Fprintf(os.Stderr, "demo shows the operator at work, in about a minute.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
+	}
+	pflag.Parse()
+	ctrl.SetLogger(logr.Discard()) // the tour tells what matters
+	klog.SetLogger(logr.Discard())
+
+	err := run(o)
+	switch {
+	case errors.Is(err, errInterrupted):
+		os.Exit(130)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "demo:", oneLine(err))
+		os.Exit(1)
+	}
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")), " ")
+}
+
+// run makes the tour, and cleans up after it.
+func run(o options) error {
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
+	endOnSignal(end)
+
+	t, err := newTour(o, end)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { t.interruption(context.Cause(ctx)) })
+	err = t.walk(ctx)
+	if err == nil && o.keep {
+		err = t.keepRunning(ctx)
+	}
+	stop()
+	return t.farewell(t.close(err))
+}
+
+// endOnSignal ends the tour on Ctrl-C and its like, and when the program's parent is gone: `go run` does not hand a
+// SIGTERM on. Catching SIGPIPE keeps a closed stdout from killing the program before it has cleaned up.
+func endOnSignal(end context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	parent := os.Getppid()
+	go func() {
+		for {
+			select {
+			case <-signals:
+				end(errInterrupted)
+			case <-time.After(time.Second):
+				if os.Getppid() != parent {
+					end(errInterrupted)
+				}
+			}
+		}
+	}()
+}

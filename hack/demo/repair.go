@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+func (t *tour) deleteSecret(ctx context.Context) error {
+	before, err := t.undisturbed(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := within(ctx, patience, "the deleted Secret is back")
+	defer cancel()
+	w, err := t.events(ctx, &corev1.SecretList{}, targetName)
+	if err != nil {
+		return err
+	}
+	away := make(chan absence, 1)
+	go func() { away <- absent(ctx, w) }()
+	if err := t.show(ctx, "delete", "secret", targetName, "-n", shop); err != nil {
+		return err
+	}
+	return t.judgeRepair(ctx, before, <-away)
+}
+
+// moment is what the tour compares with: the Secret, and the number of token requests for it so far.
+type moment struct {
+	secret   *corev1.Secret
+	requests int
+}
+
+// undisturbed waits until no renewal is near, and returns what is there then.
+func (t *tour) undisturbed(ctx context.Context) (moment, error) {
+	ctx, cancel := within(ctx, patience, "a fresh token")
+	defer cancel()
+	_, err := t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) {
+		return isReady(token) && time.Until(token.Status.RenewAt.Time) > tokenLife/4, nil
+	})
+	if err != nil {
+		return moment{}, err
+	}
+	return t.now(ctx)
+}
+
+func (t *tour) now(ctx context.Context) (moment, error) {
+	secret, err := t.target(ctx)
+	if err != nil {
+		return moment{}, err
+	}
+	requests, err := t.simulator.requests(ctx, t.clients[credentialsName].ID)
+	return moment{secret, requests}, err
+}
+
+// absence is for how long a Secret was away.
+type absence struct {
+	time.Duration
+	err error
+}
+
+// absent watches a Secret be deleted and come back.
+func absent(ctx context.Context, w watch.Interface) absence {
+	var deleted time.Time
+	err := follow(ctx, w, func(event watch.Event) (bool, error) {
+		if event.Type == watch.Deleted {
+			deleted = time.Now()
+			return false, nil
+		}
+		return !deleted.IsZero(), nil
+	})
+	return absence{time.Since(deleted), err}
+}
+
+func (t *tour) judgeRepair(ctx context.Context, before moment, away absence) error {
+	if away.err != nil {
+		return away.err
+	}
+	after, err := t.now(ctx)
+	if err != nil {
+		return err
+	}
+	requests := after.requests - before.requests
+	switch {
+	case away.Duration > repairLimit:
+		return fmt.Errorf("the deleted Secret was back after %s, not within %s", rounded(away.Duration), repairLimit)
+	case accessToken(after.secret) != accessToken(before.secret):
+		return errors.New("the deleted Secret came back with another token")
+	case requests != 0:
+		return fmt.Errorf("the operator asked PayU %d times to repair a Secret", requests)
+	}
+	t.found(promiseRepair, "back after %s, the same token, %s", rounded(away.Duration), counted(requests))
+	return nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// What is promised.
+const (
+	readyLimit  = 10 * time.Second
+	repairLimit = time.Second
+)
+
+// The promises, as the summary names them.
+const (
+	promiseReady     = "Ready within seconds"
+	promiseRenewal   = "renewed in time, and Ready all the while"
+	promiseRepair    = "a lost Secret is back within a second"
+	promiseRefusal   = "wrong credentials show, and harm nothing"
+	promiseCorrected = "right credentials are taken up"
+)
+
+func (t *tour) askForTokens(ctx context.Context) error {
+	if err := t.show(ctx, "create", "namespace", shop); err != nil {
+		return err
+	}
+	ctx, cancel := within(ctx, readyLimit, "both PayUTokens are Ready")
+	defer cancel()
+	start := time.Now()
+	if err := t.show(ctx, "apply", "-k", samples, "-n", shop); err != nil {
+		return err
+	}
+	applied := time.Now()
+	for _, name := range []string{tokenName, "child-merchants"} {
+		if _, err := t.healthyToken(ctx, name); err != nil {
+			return err
+		}
+	}
+	t.found(promiseReady, "both Ready after %s", sinceCommand(start, applied))
+	return t.show(ctx, "get", "payutokens", "-n", shop)
+}
+
+func (t *tour) lookIntoSecret(ctx context.Context) error {
+	secret, err := t.target(ctx)
+	if err != nil {
+		return err
+	}
+	t.say("Secret %s holds (secret values are shortened):", targetName)
+	t.output(table(shownData(secret)))
+	return t.mustWork(ctx, "it works: GET /resource with it is answered with 200", accessToken(secret))
+}
+
+// shownData returns the keys and values of a Secret, with those masked that are not known to be public.
+func shownData(secret *corev1.Secret) [][]string {
+	var rows [][]string
+	for _, key := range slices.Sorted(maps.Keys(secret.Data)) {
+		value := string(secret.Data[key])
+		switch key {
+		case v1alpha1.KeyTokenType, v1alpha1.KeyScope, v1alpha1.KeyExpiresAt:
+		default:
+			value = fmt.Sprintf("%s (%d characters)", masked(value), len(value))
+		}
+		rows = append(rows, []string{key, value})
+	}
+	return rows
+}
+
+// mustWork uses tokens, and prints the text if all of them work.
+func (t *tour) mustWork(ctx context.Context, text string, tokens ...string) error {
+	for _, token := range tokens {
+		status, err := t.simulator.use(ctx, token)
+		if err != nil {
+			return fmt.Errorf("using token %s: %w", masked(token), err)
+		}
+		if status != http.StatusOK {
+			return fmt.Errorf("PayU's resource answers token %s with %d, not with 200", masked(token), status)
+		}
+	}
+	t.saw("%s", text)
+	return nil
+}
+
+func (t *tour) seeRenewals(ctx context.Context) error {
+	t.say("A token is renewed at 67 %% of its life, here after 12 to 13 s. Waiting ...")
+	for range 2 {
+		if err := t.seeRenewal(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seeRenewal waits for one renewal, and tries the new token and the one before.
+func (t *tour) seeRenewal(ctx context.Context) error {
+	before, err := t.target(ctx)
+	if err != nil {
+		return err
+	}
+	left, err := t.awaitRenewal(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := t.target(ctx)
+	if err != nil {
+		return err
+	}
+	if accessToken(after) == accessToken(before) {
+		return fmt.Errorf("the renewal left token %s in the Secret", masked(accessToken(before)))
+	}
+	t.say("%s (expires_at %s) has become %s (%s)", masked(accessToken(before)), before.Data[v1alpha1.KeyExpiresAt],
+		masked(accessToken(after)), after.Data[v1alpha1.KeyExpiresAt])
+	t.found(promiseRenewal, "in the Secret %s before the end of the old one", rounded(left))
+	return t.mustWork(ctx, "the new token works, and so does the old one that a pod may still have: 200, 200",
+		accessToken(after), accessToken(before))
+}
+
+// awaitRenewal waits until the token in the Secret is another one, and returns how much was left of the former one.
+// Ready must stay True all the while.
+func (t *tour) awaitRenewal(ctx context.Context) (time.Duration, error) {
+	old, err := t.healthyToken(ctx, tokenName)
+	if err != nil {
+		return 0, err
+	}
+	end := old.Status.ExpiresAt
+	ctx, cancel := within(ctx, time.Until(end.Time), "the token is renewed before it expires at "+clock(end.Time))
+	defer cancel()
+	_, err = t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) {
+		if !isReady(token) {
+			return false, fmt.Errorf("PayUToken %q lost Ready during its renewal: %s", tokenName, condition(token, v1alpha1.ConditionReady).Message)
+		}
+		return token.Status.FetchedAt.After(old.Status.FetchedAt.Time), nil
+	})
+	return time.Until(end.Time), err
+}
