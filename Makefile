@@ -18,7 +18,7 @@ help: ## List the targets.
 
 .PHONY: demo
 demo: build ## Show the operator at work, on a real API server and a simulated PayU, in about a minute. KEEP=1 leaves it running.
-	go run ./hack/demo $(if $(KEEP),--keep)
+	@$(GOBUILD) -o bin/demo ./hack/demo && exec bin/demo --manager=bin/manager --simulator=bin/payu-simulator $(if $(KEEP),--keep)
 
 .PHONY: run
 run: build ## Run the operator here, against the cluster of the current kubeconfig. ARGS="--log-format=text" adds flags.
@@ -26,7 +26,7 @@ run: build ## Run the operator here, against the cluster of the current kubeconf
 
 .PHONY: install
 install: ## Install the CRD into the cluster of the current kubeconfig.
-	kubectl apply --server-side -k config/crd
+	kubectl apply --server-side --force-conflicts -k config/crd
 
 ##@ Build
 
@@ -51,6 +51,14 @@ test: ## Run all tests with the race detector, on a real API server (built once 
 	echo "Running all tests against the API server in $$KUBEBUILDER_ASSETS" && \
 	go test -race -timeout 15m $(if $(RUN),-run '$(RUN)') ./...
 
+.PHONY: test-model
+test-model: ## Let the operator live through HISTORIES (100) random histories on a real API server.
+	go test -timeout 60m -run TestModel ./internal/controller -rapid.checks=$(or $(HISTORIES),100) -rapid.steps=40
+
+.PHONY: test-chaos
+test-chaos: build ## Kill, stop and cut everything under 200 PayUTokens for four minutes. CHAOS="--duration=75s" is the short form.
+	$(GOBUILD) -o bin/chaos ./test/chaos && exec bin/chaos --manager=bin/manager --simulator=bin/payu-simulator $(CHAOS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz each fuzz target for FUZZTIME (30s).
 	@for package in $$(go list ./internal/payu ./internal/payload); do \
@@ -71,7 +79,7 @@ GENERATED = config/crd/bases/*.yaml config/rbac/role.yaml api/v1alpha1/zz_genera
 
 .PHONY: verify-format
 verify-format: # gofmt decides.
-	@unformatted=$$(gofmt -l api cmd internal hack) && [ -z "$$unformatted" ] || { echo "Not formatted (run gofmt -w):" $$unformatted; exit 1; }
+	@unformatted=$$(gofmt -l api cmd internal hack test) && [ -z "$$unformatted" ] || { echo "Not formatted (run gofmt -w):" $$unformatted; exit 1; }
 
 .PHONY: verify-tidy
 verify-tidy: # go.mod holds what is used, and nothing else.

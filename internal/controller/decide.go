@@ -92,11 +92,18 @@ func (s situation) blocked() *problem {
 			fmt.Sprintf("Secret %q exists and is not of this PayUToken: delete it, or name another one in spec.target.name", s.token.TargetName()))
 	case s.template != nil:
 		return s.template
-	case s.memory.refusal != nil && s.now.Before(s.memory.nextWrite) && !s.provoked():
+	case s.memory.refusal != nil && s.resting() && !s.provoked():
 		return s.memory.refusal
 	default:
 		return nil
 	}
+}
+
+// resting reports whether the target is not to be written yet. A rest longer than any that is ever set means that the
+// clock was set back since.
+func (s situation) resting() bool {
+	rest := s.memory.nextWrite.Sub(s.now)
+	return rest > 0 && rest <= fightPause
 }
 
 // provoked reports whether a user has changed the PayUToken since the last attempt.
@@ -202,10 +209,10 @@ const clockTolerance = 10 * time.Second
 // fresher reports whether token a is to replace token b.
 func fresher(a, b payu.Token, now time.Time) bool {
 	switch {
-	case a.AccessToken == "" || !a.ValidAt(now):
+	case a.AccessToken == "" || !a.ValidAt(now) || fromTheFuture(a, now):
 		return false
 	case !b.ValidAt(now) || fromTheFuture(b, now):
-		return !a.FetchedAt.Equal(b.FetchedAt) || !a.ExpiresAt.Equal(b.ExpiresAt)
+		return true
 	case a.FetchedAt.Equal(b.FetchedAt):
 		return a.ExpiresAt.After(b.ExpiresAt)
 	default:

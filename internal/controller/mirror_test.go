@@ -97,8 +97,10 @@ func (m *mirror) get(_ context.Context, _ client.WithWatch, key client.ObjectKey
 			return nil
 		}
 	}
-	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	return notFound(key.Name)
 }
+
+func notFound(name string) error { return apierrors.NewNotFound(schema.GroupResource{}, name) }
 
 func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 	var wanted client.ListOptions

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -137,10 +138,17 @@ func (m *model) DeleteToken(t *rapid.T) {
 	token := m.drawToken("delete")
 	m.world.delete(token)
 	m.reconcile(token.Name)
-	if s := m.secret(token.TargetName()); s != nil && len(s.OwnerReferences) > 0 && s.OwnerReferences[0].UID == token.UID {
-		m.world.delete(s) // no garbage collector runs here
-	}
+	m.collectGarbage(token)
 	m.userActs()
+}
+
+// collectGarbage does what Kubernetes' garbage collector does, which does not run here.
+func (m *model) collectGarbage(owner *v1alpha1.PayUToken) {
+	for _, name := range []string{"a", "b", "c", "t1", "t2"} {
+		if s := m.secret(name); s != nil && len(s.OwnerReferences) > 0 && s.OwnerReferences[0].UID == owner.UID {
+			m.world.delete(s)
+		}
+	}
 }
 
 func (m *model) EditSpec(t *rapid.T) {
@@ -442,10 +450,18 @@ func (m *model) recover() {
 	m.pass(time.Hour + 10*time.Minute) // the longest back-off, and the longest sleep
 	for _, token := range m.tokens() {
 		if !strings.HasPrefix(m.conditions(token.Name), "Ready=True/TokenValid Refreshed=True/") {
-			m.Fatalf("%s did not recover: %s", token.Name, m.conditions(token.Name))
+			m.Fatalf("%s did not recover: %s: %s\n%+v", token.Name, m.conditions(token.Name), token.Status.Conditions[0].Message, m.metadata(token.TargetName()))
 		}
 		m.expectLive(token.Name)
 	}
+}
+
+func (m *model) metadata(name string) metav1.ObjectMeta {
+	if secret := m.secret(name); secret != nil {
+		secret.ManagedFields = nil
+		return secret.ObjectMeta
+	}
+	return metav1.ObjectMeta{}
 }
 
 func dataOf(secret *corev1.Secret) map[string][]byte {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -134,6 +135,19 @@ type apiFaults struct {
 	mu    sync.Mutex
 	write func(name string) error // asked before a Secret is applied
 	all   error
+	patch error // of the status
+}
+
+func (f *apiFaults) status(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.patch = err
+}
+
+func (f *apiFaults) onStatus() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return errors.Join(f.all, f.patch)
 }
 
 func (f *apiFaults) set(all error, write func(name string) error) {
@@ -166,7 +180,7 @@ func (f *apiFaults) wrap(c client.WithWatch) client.WithWatch {
 			return c.Apply(ctx, o, options...)
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
-			if err := f.on(""); err != nil {
+			if err := f.onStatus(); err != nil {
 				return err
 			}
 			return c.SubResource(sub).Patch(ctx, o, patch, options...)
@@ -196,13 +210,16 @@ func (w *world) drainQueue() {
 	}
 }
 
+func requestFor(w *world, name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: w.namespace, Name: name}}
+}
+
 func (w *world) reconcile(name string) {
 	w.Helper()
-	key := client.ObjectKey{Namespace: w.namespace, Name: name}
-	result, err := w.operator.Reconcile(w.ctx, reconcile.Request{NamespacedName: key})
+	result, err := w.operator.Reconcile(w.ctx, requestFor(w, name))
 	delete(w.wakeAt, name)
 	switch {
-	case err != nil && w.faults.on("") == nil:
+	case err != nil && w.faults.onStatus() == nil:
 		w.Fatalf("reconciling %s: %v", name, err)
 	case err != nil:
 		w.wakeAt[name] = w.clock.Now().Add(30 * time.Second) // the queue's back-off

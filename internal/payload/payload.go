@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -44,7 +45,7 @@ func Parse(texts map[string]string) (Template, error) {
 	t := Template{keys: make(map[string]*template.Template, len(texts))}
 	keys := slices.Sorted(maps.Keys(texts)) // the first error is the same each time
 	for _, key := range keys {
-		parsed, err := template.New(key).Funcs(template.FuncMap{"printf": printf}).Parse(texts[key])
+		parsed, err := template.New(key).Funcs(functions).Parse(texts[key])
 		if err == nil {
 			err = checkNodes(parsed)
 		}
@@ -65,7 +66,7 @@ func Parse(texts map[string]string) (Template, error) {
 // quote what it worked on.
 func (t Template) Render(fields Fields) (map[string][]byte, error) {
 	data := make(map[string][]byte, len(t.keys))
-	for key := range t.keys {
+	for _, key := range slices.Sorted(maps.Keys(t.keys)) { // the first error is the same each time
 		value, err := t.value(key, fields)
 		if err != nil {
 			return nil, fmt.Errorf("the template of key %q cannot be rendered with the token that PayU gave", key)
@@ -76,14 +77,24 @@ func (t Template) Render(fields Fields) (map[string][]byte, error) {
 }
 
 func (t Template) value(key string, fields Fields) ([]byte, error) {
-	var value bytes.Buffer
+	value := output{key: key}
 	if err := t.keys[key].Execute(&value, fields); err != nil {
 		return nil, err
 	}
-	if value.Len() > maxValue {
-		return nil, fmt.Errorf("template: %s: the value is larger than 64 KiB", key)
-	}
 	return value.Bytes(), nil
+}
+
+// output collects what the template of a key writes, up to maxValue.
+type output struct {
+	bytes.Buffer
+	key string
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.Len()+len(p) > maxValue {
+		return 0, fmt.Errorf("template: %s: the value is larger than 64 KiB", o.key)
+	}
+	return o.Buffer.Write(p)
 }
 
 // checkNodes refuses what could keep the operator busy for ever: range (over a number) and templates that call
@@ -124,20 +135,66 @@ func checkNode(name string, node parse.Node) error {
 	return nil
 }
 
-// printf is fmt.Sprintf with a bound, since a few widths can ask for hundreds of megabytes.
+// functions are those of text/template that make text, with a bound: a few in a row, each doubling what the one
+// before made, would ask for gigabytes.
+var functions = template.FuncMap{
+	"html":     bounded(template.HTMLEscaper),
+	"js":       bounded(template.JSEscaper),
+	"print":    bounded(fmt.Sprint),
+	"println":  bounded(fmt.Sprintln),
+	"printf":   printf,
+	"urlquery": bounded(template.URLQueryEscaper),
+}
+
+var (
+	errLarge = errors.New("the result is larger than 64 KiB")
+	errWide  = errors.New("a width or precision has at most three digits, and no *")
+	wide     = regexp.MustCompile(`%[^a-zA-Z%]*([0-9]{4}|\*)`)
+)
+
+func bounded(f func(...any) string) func(...any) (string, error) {
+	return func(args ...any) (string, error) {
+		if size(args) > maxValue {
+			return "", errLarge
+		}
+		return checked(f(args...))
+	}
+}
+
+// printf is bounded before it works, too: each verb may ask for the longest argument, or for a width of megabytes.
 func printf(format string, args ...any) (string, error) {
-	s := fmt.Sprintf(format, args...)
+	switch n := size(args); {
+	case wide.MatchString(format):
+		return "", errWide
+	case n > maxValue, n*strings.Count(format, "%") > 16*maxValue:
+		return "", errLarge
+	}
+	return checked(fmt.Sprintf(format, args...))
+}
+
+// size returns how long the arguments are as text, or something above maxValue.
+func size(args []any) (n int) {
+	for _, arg := range args {
+		if n += len(fmt.Sprint(arg)); n > maxValue {
+			break
+		}
+	}
+	return n
+}
+
+func checked(s string) (string, error) {
 	if len(s) > maxValue {
-		return "", errors.New("the result is larger than 64 KiB")
+		return "", errLarge
 	}
 	return s, nil
 }
 
+// oneLine keeps both ends of a long text: the key is at the one, what is wrong at the other.
 func oneLine(err error) error {
-	const most = 200
+	const end = 100
 	line := strings.Join(strings.Fields(err.Error()), " ")
-	if len(line) > most {
-		line = strings.ToValidUTF8(line[:most], "") + "…"
+	if len(line) > 2*end {
+		line = strings.ToValidUTF8(line[:end], "") + "…" + strings.ToValidUTF8(line[len(line)-end:], "")
 	}
 	return errors.New(line)
 }

@@ -23,6 +23,9 @@ func (Credentials) String() string { return "[redacted]" }
 // GoString keeps the credentials out of %#v.
 func (Credentials) GoString() string { return "[redacted]" }
 
+// MarshalText keeps it out of structured logs.
+func (Credentials) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
 // ParseCredential returns a client ID or client secret as it is sent: without the one LF or CRLF that echo and
 // editors leave at its end. An empty value, or one with a byte outside printable ASCII (%x20-7E), is an error
 // that names the kind of byte and never the value.

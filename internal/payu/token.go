@@ -17,6 +17,9 @@ func (Token) String() string { return "[redacted]" }
 // GoString keeps the token out of %#v.
 func (Token) GoString() string { return "[redacted]" }
 
+// MarshalText keeps it out of structured logs.
+func (Token) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
 // ValidAt reports whether the token lives at the given moment. The zero Token never does.
 func (t Token) ValidAt(now time.Time) bool { return now.Before(t.ExpiresAt) }
 
@@ -29,7 +32,6 @@ func (t Token) Life() time.Duration { return t.ExpiresAt.Sub(t.FetchedAt) }
 func (t Token) RenewAt(percent int, margin time.Duration, spread float64) time.Time {
 	life := t.Life()
 	at := min(life/100*time.Duration(percent), life-margin)
-	at = max(at, life/2)
 	at = (at - time.Duration(spread*float64(life/20))).Truncate(time.Second)
 	return t.FetchedAt.Add(max(at, life/2))
 }

@@ -140,6 +140,10 @@ func (t *Tokens) run(ctx context.Context, source Source, key Key, held Token) {
 	defer t.running.Done()
 	slot := t.slot(source.Environment)
 	slot <- struct{}{}
+	if t.isStopped() { // what waited for its turn has not begun, and no longer does
+		<-slot
+		return
+	}
 	began := t.Now()
 	token, err := t.Request(ctx, source)
 	<-slot
@@ -204,9 +208,16 @@ func (t *Tokens) fail(s *Progress, key Key) {
 	wait := s.Err.BackOff(s.Failures, t.Random())
 	s.NextAttempt = t.Now().Add(wait)
 	if s.Err.Reason == RateLimited || s.Err.RetryAfter > 0 {
-		if t.holds == nil {
-			t.holds = map[string]hold{}
-		}
+		t.hold(s, key)
+	}
+}
+
+// hold has the client wait for as long as the source does, or longer if another answer said so.
+func (t *Tokens) hold(s *Progress, key Key) {
+	if t.holds == nil {
+		t.holds = map[string]hold{}
+	}
+	if s.NextAttempt.After(t.look(key).HeldUntil) {
 		t.holds[key.Client] = hold{until: s.NextAttempt, err: s.Err}
 	}
 }
@@ -220,6 +231,12 @@ func (t *Tokens) Drain(ctx context.Context) error {
 	t.mu.Unlock()
 	t.Wait()
 	return nil
+}
+
+func (t *Tokens) isStopped() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stopped
 }
 
 // Wait returns once no request is in flight and Changed has returned for the last one.

@@ -1,0 +1,484 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+// The traps are those of docs/reliability.md, which names the test of each.
+
+func TestReuseCostsFewRequestsAndTheSuccessorComesAtOnce(t *testing.T) { // trap 2
+	w := newWorld(t, payutest.Config{Mode: payutest.Reuse})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	life := 2 * time.Hour
+	for range 3 {
+		value, before := w.value("links"), w.requests()
+		left := w.token("links").Status.ExpiresAt.Sub(w.clock.Now())
+		w.pass(left + 3*time.Second)
+		if w.value("links") == value {
+			t.Fatal("3 s after the old token's end its successor is not in the Secret")
+		}
+		if made := w.requests() - before; made > 12 {
+			t.Errorf("%d requests in a life of %v", made, life)
+		}
+		w.expectLive("links")
+	}
+}
+
+func TestNobodyIsAskedWhileTheTargetCannotBeWritten(t *testing.T) { // traps 3 and 8
+	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.faults.set(nil, func(string) error { return errQuota })
+	w.create("links")
+	w.run()
+	w.pass(24 * time.Hour)
+	w.expectRequests(0)
+	w.expectConditions("links", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
+	w.faults.set(nil, nil)
+	w.pass(5 * time.Minute)
+	w.expectConditions("links", good)
+	w.expectRequests(1)
+}
+
+func TestAFetchedTokenIsKeptUntilItCanBeWritten(t *testing.T) { // trap 8
+	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.faults.set(nil, func(string) error { return errQuota })
+	w.pass(100 * time.Minute)
+	w.expectRequests(2)
+	w.faults.set(nil, nil)
+	w.pass(5 * time.Minute)
+	w.expectRequests(2)
+	w.expectLive("links")
+	w.expectConditions("links", good)
+}
+
+func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { // trap 8
+	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.faults.set(nil, func(string) error { return errors.New("etcdserver: request timed out") })
+	w.clock.SetTime(start.Add(90 * time.Minute))
+	for range 20 {
+		if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err != nil && w.requests() < 2 {
+			t.Fatalf("before PayU was asked: %v", err)
+		}
+		w.operator.Tokens.Wait()
+	}
+	w.expectRequests(2)
+	w.expectConditions("links", good)
+	w.faults.set(nil, nil)
+	w.run()
+	w.expectLive("links")
+	w.expectRequests(2)
+}
+
+func TestSharersGetOneToken(t *testing.T) { // traps 4 and 28
+	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious, Latency: time.Millisecond})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.credentials("other-name", "merchant", secretOne)
+	for i := range 10 {
+		w.create(fmt.Sprint("token-", i), func(p *v1alpha1.PayUToken) {
+			if i%2 == 0 {
+				p.Spec.CredentialsSecretRef.Name = "other-name"
+				p.Spec.Scopes = []v1alpha1.Scope{"read_payment_links", "create_payment_links"} // the same set
+			}
+		})
+	}
+	w.run()
+	w.expectRequests(1)
+	for i := range 10 {
+		w.expectLive(fmt.Sprint("token-", i))
+	}
+	w.pass(100 * time.Minute)
+	w.expectRequests(2)
+	w.restart()
+	w.run()
+	w.pass(80 * time.Minute)
+	w.expectRequests(3)
+	for i := range 10 {
+		w.expectLive(fmt.Sprint("token-", i))
+	}
+	w.payu.PutClient(payutest.Client{ID: "merchant", Secret: "rotated"})
+	w.credentials("payu-credentials", "merchant", "rotated")
+	w.credentials("other-name", "merchant", "rotated")
+	w.run()
+	w.expectRequests(4)
+}
+
+func TestAnotherSecretOrScopeSetIsAnotherToken(t *testing.T) { // trap 4
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.credentials("wrong", "merchant", "guessed")
+	w.create("mine")
+	w.run()
+	w.create("thief", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "wrong" })
+	w.create("less", func(p *v1alpha1.PayUToken) { p.Spec.Scopes = p.Spec.Scopes[:1] })
+	w.run()
+	w.expectRequests(3)
+	if w.secret("thief") != nil || w.value("less") == w.value("mine") {
+		t.Error("a token was shared with somebody who has no right to it")
+	}
+}
+
+// TestAForgedSealOpensNothing has somebody who may write Secrets, but does not know the client secret, copy the seal
+// of another PayUToken's Secret: the operator must not believe it and hand out the shared token.
+func TestAForgedSealOpensNothing(t *testing.T) { // trap 4
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.credentials("wrong", "merchant", "guessed")
+	w.create("mine")
+	w.create("thief", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "wrong" })
+	w.run()
+	thief, mine := w.token("thief"), parseSeal(w.secret("mine").Annotations[v1alpha1.AnnotationSource])
+	fetched, expires := rfc3339(start.Add(-time.Minute)), rfc3339(start.Add(time.Hour))
+	data := map[string][]byte{"access_token": []byte("x"), "token_type": []byte("Bearer"), "scope": []byte("x"), "expires_at": []byte("x")}
+	forged := seal{source: mine.source, credentials: versionOf(w.secret("wrong")).digest(), spec: specDigest(thief), shape: shapeDigest(thief), data: dataDigest(data, fetched, expires)}
+	w.apply(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "thief", Labels: ownLabels(thief), Annotations: map[string]string{
+		v1alpha1.AnnotationTokenName: "thief", v1alpha1.AnnotationFetchedAt: fetched, v1alpha1.AnnotationExpiresAt: expires, v1alpha1.AnnotationSource: forged.String(),
+	}}, Data: data})
+	w.restart()
+	w.run()
+	w.edit("mine", refresh("now"))
+	w.run()
+	w.pass(90 * time.Minute)
+	if value := w.value("thief"); value != "x" {
+		t.Errorf("the Secret of a PayUToken with wrong credentials holds %d bytes of a token", len(value))
+	}
+}
+
+func TestTheClockIsNotTrusted(t *testing.T) { // trap 7
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	if sleep := w.wakeAt["links"].Sub(w.clock.Now()); sleep > 10*time.Minute {
+		t.Errorf("sleeps for %v", sleep)
+	}
+	w.clock.SetTime(start.Add(-time.Hour))
+	w.run()
+	w.expectRequests(2)
+	if at := w.token("links").Status.FetchedAt.Time; !at.Equal(start.Add(-time.Hour)) {
+		t.Errorf("fetchedAt %v after the clock was set back", at)
+	}
+	w.clock.SetTime(start.Add(5 * time.Hour))
+	w.run()
+	w.expectRequests(3)
+	w.expectLive("links")
+}
+
+func TestACrashBeforeTheStatusIsWrittenCostsNothing(t *testing.T) { // trap 9
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.faults.status(errors.New("the process was killed"))
+	w.run()
+	if w.value("links") == "" || w.conditions("links") != "" {
+		t.Fatal("the test needs a Secret without a status")
+	}
+	w.faults.status(nil)
+	w.restart()
+	w.run()
+	w.expectConditions("links", good)
+	w.expectRequests(1)
+}
+
+func TestAnotherLeadersLaterTokenIsKept(t *testing.T) { // trap 10
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.clock.SetTime(start.Add(90 * time.Minute))
+	other := *w
+	other.restart()
+	interfered := false
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			if !interfered {
+				interfered = true
+				w.clock.SetTime(w.clock.Now().Add(2 * time.Second))
+				other.run()
+			}
+			return c.Apply(ctx, o, options...)
+		},
+	})
+	w.run()
+	if !interfered {
+		t.Fatal("the other leader did not come in between")
+	}
+	issued := w.payu.Issued()
+	if w.value("links") != issued[len(issued)-1].Token {
+		t.Error("the older token has replaced the later one")
+	}
+	w.run()
+	w.expectRequests(3)
+}
+
+func TestAStaleCacheIsWaitedFor(t *testing.T) { // trap 11
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	stale := w.token("links")
+	w.run()
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			switch into := o.(type) {
+			case *v1alpha1.PayUToken:
+				stale.DeepCopyInto(into)
+				return nil
+			case *corev1.Secret:
+				return notFound(key.Name)
+			}
+			return c.Get(ctx, key, o, options...)
+		},
+	})
+	w.operator.Versions = w.operator.Client
+	for range 5 {
+		w.run()
+	}
+	w.expectRequests(1)
+	w.pass(10 * time.Second) // then it is read from the API server
+	w.expectRequests(1)
+	w.expectConditions("links", good)
+}
+
+func TestARefusedClientIsAskedSlowlyAndAtOnceWhenTheCauseChanges(t *testing.T) { // trap 20
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", "wrong")
+	w.create("links")
+	w.run()
+	for _, wait := range []time.Duration{15 * time.Minute, 30 * time.Minute, time.Hour, time.Hour} {
+		before := w.requests()
+		w.pass(wait - time.Second)
+		w.expectRequests(before)
+		w.restart() // a crash loop must not forget it
+		w.run()
+		w.expectRequests(before)
+		w.pass(time.Second)
+		w.expectRequests(before + 1)
+	}
+	for i, change := range []func(){
+		func() { w.edit("links", refresh("now")) },
+		func() { w.edit("links", func(p *v1alpha1.PayUToken) { p.Spec.RenewalPercent = 50 }) },
+		func() {
+			w.edit("links", func(p *v1alpha1.PayUToken) { p.Spec.Scopes = []v1alpha1.Scope{"read_payment_links"} })
+		},
+		func() { w.credentials("payu-credentials", "merchant", "wrong again") },
+	} {
+		before := w.requests()
+		change()
+		w.run()
+		w.run()
+		if made := w.requests() - before; made != 1 {
+			t.Errorf("change %d: %d requests, want 1 at once", i, made)
+		}
+	}
+}
+
+func TestTransientFailuresBackOffAndARestartDoesNotForget(t *testing.T) { // trap 21
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.payu.Inject(payutest.Fault{Error: "server_error"})
+	w.create("links")
+	w.run()
+	w.pass(20 * time.Minute)
+	// 1, 2, 4 … 256 s, then every 5 min: with the jitter at its most, 1 + 9 + 2 requests in 20 min.
+	if made := w.requests(); made < 10 || made > 13 {
+		t.Errorf("%d requests in 20 min", made)
+	}
+	failures, before := w.token("links").Status.Failures, w.requests()
+	for range 10 {
+		w.restart()
+		w.run()
+	}
+	w.expectRequests(before)
+	w.pass(5 * time.Minute)
+	if got := w.token("links").Status.Failures; got != failures+1 {
+		t.Errorf("failures went from %d to %d over a restart", failures, got)
+	}
+}
+
+func TestOneRateLimitHoldsForTheWholeClient(t *testing.T) { // trap 22
+	w := newWorld(t, payutest.Config{Clients: []payutest.Client{{ID: "merchant", Secret: secretOne}, {ID: "other", Secret: "other-secret"}}})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.credentials("other", "other", "other-secret")
+	w.payu.Inject(payutest.Fault{ClientID: "merchant", Times: 1, Status: 429, Body: `{"error":"rate_limit_exceeded","retry_after":60}`, Header: map[string]string{"Retry-After": "90"}})
+	w.create("first")
+	w.run()
+	w.create("second", func(p *v1alpha1.PayUToken) { p.Spec.Scopes = p.Spec.Scopes[:1] })
+	w.create("third", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "other" })
+	w.run()
+	w.expectRequests(2)
+	w.expectConditions("second", "Ready=False/RateLimited Refreshed=False/RateLimited")
+	w.expectConditions("third", good)
+	w.pass(89 * time.Second)
+	w.expectRequests(2)
+	w.pass(2 * time.Second)
+	w.expectRequests(4)
+	w.expectConditions("first", good)
+	w.expectConditions("second", good)
+}
+
+func TestAnIncidentAtPayUDestroysNoToken(t *testing.T) { // trap 23
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	before := w.secret("links")
+	w.payu.Inject(payutest.Fault{Error: "invalid_client"})
+	w.pass(2*time.Hour - time.Second)
+	w.expectConditions("links", "Ready=True/TokenValid Refreshed=False/InvalidClient Stalled=True/InvalidClient")
+	w.pass(time.Hour)
+	w.expectConditions("links", "Ready=False/InvalidClient Refreshed=False/InvalidClient Stalled=True/InvalidClient")
+	if w.secret("links").ResourceVersion != before.ResourceVersion {
+		t.Error("the Secret was changed")
+	}
+}
+
+func TestTheOperatorsOwnWritesDoNotWakeIt(t *testing.T) { // trap 24
+	old := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	for name, test := range map[string]struct {
+		change edit
+		want   bool
+	}{
+		"a status":                    {func(p *v1alpha1.PayUToken) { p.Status.Failures = 3 }, false},
+		"a label":                     {func(p *v1alpha1.PayUToken) { p.Labels = map[string]string{"a": "b"} }, false},
+		"a spec":                      {func(p *v1alpha1.PayUToken) { p.Generation++ }, true},
+		"a refresh request":           {refresh("now"), true},
+		"the beginning of a deletion": {func(p *v1alpha1.PayUToken) { p.DeletionTimestamp = &metav1.Time{Time: start} }, true},
+	} {
+		changedTo := old.DeepCopy()
+		test.change(changedTo)
+		if got := changed().Update(event.UpdateEvent{ObjectOld: old, ObjectNew: changedTo}); got != test.want {
+			t.Errorf("%s wakes: %t, want %t", name, got, test.want)
+		}
+	}
+}
+
+func TestTwoWritersDoNotFightForEver(t *testing.T) { // trap 25
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	fight := func() (repairs int) {
+		for range 20 {
+			secret := w.secret("links")
+			secret.Data["access_token"] = []byte("theirs")
+			w.must(w.user.Update(w.ctx, secret))
+			w.run()
+			if w.value("links") != "theirs" {
+				repairs++
+			}
+		}
+		return repairs
+	}
+	if repairs := fight(); repairs != 5 {
+		t.Errorf("%d repairs in a moment, want 5", repairs)
+	}
+	w.expectConditions("links", "Ready=False/TargetConflict Refreshed=False/TargetConflict Stalled=True/TargetConflict")
+	w.expectRequests(1)
+	w.pass(59 * time.Minute)
+	if w.value("links") != "theirs" {
+		t.Error("repaired before the hour was over")
+	}
+	w.pass(2 * time.Minute)
+	w.expectConditions("links", good)
+	fight()
+	w.edit("links", refresh("mine"))
+	w.run()
+	w.expectConditions("links", good)
+	w.expectLive("links")
+}
+
+func TestTheElderOfTwoRivalsWins(t *testing.T) { // trap 26
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("a", target("same"))
+	w.create("b", target("same"), func(p *v1alpha1.PayUToken) { p.Spec.Scopes = p.Spec.Scopes[:1] })
+	w.run()
+	w.expectConditions("a", good)
+	w.expectConditions("b", "Ready=False/TargetConflict Refreshed=False/TargetConflict Stalled=True/TargetConflict")
+	w.pass(time.Hour)
+	w.expectRequests(1)
+	w.edit("a", target("own"))
+	w.run()
+	w.run()
+	w.expectConditions("a", good)
+	w.expectConditions("b", good)
+	if w.value("own") == w.value("same") {
+		t.Error("both have the same token")
+	}
+}
+
+func TestATerminatingNamespaceIsLeftAlone(t *testing.T) { // trap 27
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.must(cluster.Client.Delete(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
+	version := w.token("links").ResourceVersion
+	w.delete(named("links"))
+	for range 3 {
+		w.run()
+	}
+	w.pass(time.Hour)
+	w.expectRequests(1)
+	if w.secret("links") != nil || w.token("links").ResourceVersion != version {
+		t.Error("something was written into a namespace that is being deleted")
+	}
+	w.delete(w.token("links"))
+	w.reconcile("links")
+	if _, due := w.wakeAt["links"]; due {
+		t.Error("a deleted PayUToken is to be looked at again")
+	}
+}
+
+func TestForeignSecretsAreCachedAsTheirVersionOnly(t *testing.T) { // trap 29
+	secret := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "theirs", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "everything"},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}, OwnerReferences: []metav1.OwnerReference{{Name: "x"}},
+	}}
+	got, err := stripToVersion(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := metav1.ObjectMeta{Namespace: "shop", Name: "theirs", UID: "u", ResourceVersion: "7"}
+	if stripped := got.(*metav1.PartialObjectMetadata).ObjectMeta; !slices.Equal([]string{fmt.Sprint(stripped)}, []string{fmt.Sprint(want)}) {
+		t.Errorf("kept %+v", stripped)
+	}
+	if OwnSecrets().Matches(labels.Set{}) {
+		t.Error("the data of foreign Secrets are cached")
+	}
+}
+
+func TestCredentialsAreReadInThePayUTokensNamespaceOnly(t *testing.T) { // trap 32
+	w := newWorld(t, payutest.Config{})
+	elsewhere := *w
+	elsewhere.reset()
+	elsewhere.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.expectConditions("links", "Ready=False/CredentialsNotFound Refreshed=False/CredentialsNotFound Stalled=True/CredentialsNotFound")
+	w.expectRequests(0)
+}
