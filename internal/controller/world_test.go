@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -32,6 +33,10 @@ import (
 var cluster *testcluster.Cluster
 
 func TestMain(m *testing.M) {
+	// A part of what `make test-model` runs; the command line has the last word.
+	if err := errors.Join(flag.Set("rapid.checks", "20"), flag.Set("rapid.shrinktime", "20s")); err != nil {
+		panic(err)
+	}
 	os.Exit(func() int {
 		var err error
 		if cluster, err = testcluster.Start(); err != nil {
