@@ -35,16 +35,15 @@ type model struct {
 	*world
 	t *rapid.T
 
-	secrets  map[string]string            // the client secret that PayU has for each client
-	known    map[string]map[string]string // credentials Secret -> what the user wrote into it
-	alive    map[string]string            // target -> the live token that it held when last looked at
-	foreign  map[string]string            // foreign Secret -> resourceVersion
-	damaged  map[string]bool              // targets that a user has changed since the operator last wrote them
-	lost     bool                         // PayU has made a token whose answer was lost, or a clock was set back
-	mode     payutest.Mode
-	counter  int
-	quiet    bool // no fault, default mode, and no user has done anything since
-	lastSeen int  // requests
+	secrets map[string]string            // the client secret that PayU has for each client
+	known   map[string]map[string]string // credentials Secret -> what the user wrote into it
+	alive   map[string]string            // target -> the live token that it held when last looked at
+	foreign map[string]string            // foreign Secret -> resourceVersion
+	damaged map[string]bool              // targets that a user has changed since the operator last wrote them
+	lost    bool                         // PayU has made a token whose answer was lost, or a clock was set back
+	mode    payutest.Mode
+	counter int
+	quiet   bool // no fault, default mode, and no user has done anything since
 }
 
 var (

@@ -145,7 +145,7 @@ func (c *Client) roundTrip(request *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, unreachable(request.URL.Host, err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
 	switch {
 	case err == nil:
