@@ -146,6 +146,7 @@ func (m *model) collectGarbage(owner *v1alpha1.PayUToken) {
 	for _, name := range []string{"a", "b", "c", "t1", "t2"} {
 		if s := m.secret(name); s != nil && len(s.OwnerReferences) > 0 && s.OwnerReferences[0].UID == owner.UID {
 			m.world.delete(s)
+			delete(m.alive, name)
 		}
 	}
 }
@@ -213,8 +214,7 @@ func (m *model) DamageTarget(t *rapid.T) {
 	case "annotations":
 		secret.Annotations = nil
 		if len(secret.OwnerReferences) == 0 {
-			secret.Labels[v1alpha1.LabelTokenUID] = "nobody" // then nothing tells that it is ours
-			m.t.Skip("that makes a foreign Secret of it")
+			m.t.Skip("that would make a foreign Secret of it")
 		}
 	case "delete":
 		m.world.delete(secret)
