@@ -2,13 +2,17 @@ package controller
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,7 +41,7 @@ func (r *Reconciler) act(ctx context.Context, s *situation, next step) error {
 	case tryWrite:
 		return r.tryWrite(ctx, s)
 	case join:
-		s.memory.tried, s.memory.attempt = provocationOf(s.token), s.progress.Attempts+1
+		s.memory.attempts(s)
 	case ask:
 		r.ask(ctx, s)
 	case write:
@@ -63,10 +67,20 @@ func (r *Reconciler) readCredentials(ctx context.Context, s *situation) error {
 	m.key, m.version, m.inputs = source.Key(), v, inputsDigest(s.token)
 	r.share(s.token, m.key.Source)
 	if s.restorable() && !s.provoked() && s.token.Status.CredentialsVersion == v.resourceVersion {
-		r.Tokens.Restore(m.key, int(s.token.Status.Failures), s.token.Status.NextAttemptAt.Time)
+		r.restore(s)
 	}
 	s.progress = r.Tokens.Look(m.key)
 	return nil
+}
+
+// restore makes known to all with the same source, or the same client, what a former process noted in the status.
+func (r *Reconciler) restore(s *situation) {
+	status := s.token.Status
+	var heldFor *payu.Error
+	if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Reason == v1alpha1.ReasonRateLimited {
+		heldFor = &payu.Error{Reason: payu.RateLimited, Detail: c.Message}
+	}
+	r.Tokens.Restore(s.memory.key, int(status.Failures), status.NextAttemptAt.Time, heldFor)
 }
 
 // ask begins a request for a new token; the pass after its end finds what came of it.
@@ -79,8 +93,13 @@ func (r *Reconciler) ask(ctx context.Context, s *situation) {
 	s.asked = true
 	s.progress = r.Tokens.Ask(ctx, *s.source, s.progress.Attempts, held)
 	if s.progress.InFlight {
-		m.tried, m.attempt, m.attemptVersion = provocationOf(s.token), s.progress.Attempts+1, s.version.resourceVersion
+		m.attempts(s)
 	}
+}
+
+// attempts notes that the request which is in flight is this PayUToken's attempt.
+func (m *memory) attempts(s *situation) {
+	m.tried, m.attempt, m.attemptSource = provocationOf(s.token), s.progress.Attempts+1, m.key.Source
 }
 
 // tryWrite finds out whether the API server would accept the target, before PayU is asked for a token.
@@ -88,10 +107,10 @@ func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
 	sample := payu.Token{AccessToken: "sample", Type: "Bearer", FetchedAt: s.now, ExpiresAt: s.now.Add(time.Hour)}
 	data, p := dataFor(s.token, sample)
 	if p != nil {
-		s.template = p
+		s.templateProblem = p
 		return nil
 	}
-	secret := secretFor(s.token, sample, data, s.memory.key.Source, s.version)
+	secret := secretFor(s.token, sample, data, s.memory.key.Source, s.version.digest())
 	err := r.apply(ctx, s, secret, client.DryRunAll)
 	if err == nil {
 		s.proven = true
@@ -110,17 +129,18 @@ func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
 	}
 	data, p := dataFor(s.token, token)
 	if p != nil {
-		s.template = p
+		s.templateProblem = p
 		return nil
 	}
 	m.token, m.source = token, source
-	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from))
+	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from.digest()))
 }
 
 // rewrite puts the target's type, labels, annotations and owner right, around the data that it holds.
 func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 	token := s.held()
-	secret := secretFor(s.token, token, ownData(s.target, s.token), s.holding.seal.source, s.version)
+	mark := s.holding.seal
+	secret := secretFor(s.token, token, ownData(s.target, s.token), mark.source, mark.credentials)
 	return r.applyTarget(ctx, s, secret)
 }
 
@@ -143,7 +163,7 @@ func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *core
 	}
 	m.written, m.refusal, m.writeFailures, m.nextWrite = mark, nil, 0, time.Time{}
 	m.secretName, m.secretVersion, m.secretSeen = *secret.Name, *secret.ResourceVersion, false
-	s.wrote = true
+	m.unannounced = true
 	s.setTarget(secretOf(secret))
 	return nil
 }
@@ -187,7 +207,7 @@ func (r *Reconciler) settle(ctx context.Context, s *situation, err error) error 
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		wait := (&payu.Error{Reason: payu.ServerError}).BackOff(s.memory.writeFailures+1, r.Random())
 		s.memory.refuse(s, stalled(v1alpha1.ReasonTargetWriteFailed, fmt.Sprintf(
-			"The API server refuses to write Secret %q: %s", s.token.TargetName(), refusalOf(err))), wait)
+			"The API server refuses to write Secret %q: %s", s.token.TargetName(), s.refusalOf(err))), wait)
 		return nil
 	default:
 		return fmt.Errorf("writing Secret %q: %w", s.token.TargetName(), err)
@@ -208,35 +228,35 @@ func (r *Reconciler) lookLive(ctx context.Context, s *situation) error {
 	return nil
 }
 
-// removeFormer removes the Secrets that were written under former target names.
+// removeFormer removes the Secret that was written under a former target name, once the new one holds a token.
 func (r *Reconciler) removeFormer(ctx context.Context, s situation) error {
 	former := s.token.Status.SecretName
 	if former == "" || former == s.token.TargetName() || !s.held().ValidAt(s.now) {
 		return nil
 	}
-	var list corev1.SecretList
-	if err := r.Client.List(ctx, &list, client.InNamespace(s.token.Namespace), client.MatchingLabels(ownLabels(s.token))); err != nil {
-		return fmt.Errorf("listing former target Secrets: %w", err)
+	secret, err := r.cachedTarget(ctx, types.NamespacedName{Namespace: s.token.Namespace, Name: former})
+	if err != nil || secret == nil || !belongsTo(secret, s.token) {
+		return err
 	}
-	for i := range list.Items {
-		secret := &list.Items[i]
-		if secret.Name == s.token.TargetName() {
-			continue
-		}
-		same := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
-		if err := r.Client.Delete(ctx, secret, same); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("removing former target Secret %q: %w", secret.Name, err)
-		}
+	same := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
+	if err := r.Client.Delete(ctx, secret, same); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("removing former target Secret %q: %w", former, err)
 	}
 	return nil
 }
 
-// refusalOf returns the API server's words in one line of bounded length, without the object's name in front.
-func refusalOf(err error) string {
-	status := apierrors.APIStatus(nil)
-	message := err.Error()
-	if errors.As(err, &status) {
-		message = status.Status().Message
+// refusalOf returns the API server's words in one line of bounded length, without the numbers of a quota, which vary.
+// An admission webhook may say anything: where it repeats the token, its words are left out.
+func (s *situation) refusalOf(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return "without saying why"
+	}
+	message, _, _ := strings.Cut(status.Status().Message, ", requested: ")
+	for _, token := range []string{s.memory.token.AccessToken, s.progress.Token.AccessToken} {
+		if token != "" && (strings.Contains(message, token) || strings.Contains(message, base64.StdEncoding.EncodeToString([]byte(token)))) {
+			return string(status.Status().Reason)
+		}
 	}
 	return oneLine(message)
 }

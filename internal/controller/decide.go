@@ -15,12 +15,12 @@ type situation struct {
 	now    time.Time
 	token  *v1alpha1.PayUToken
 	margin time.Duration // the life that a token must have left when its successor is written
-	memory *memory       // read here, never changed
+	memory *memory
 
 	// rival is an older PayUToken with the same target, empty if there is none.
 	rival string
-	// template is what is wrong with the spec's template, nil if nothing is.
-	template *problem
+	// templateProblem is what is wrong with the spec's template, nil if nothing is.
+	templateProblem *problem
 
 	// version is that of the credentials, zero if they are not in the cache.
 	version version
@@ -38,8 +38,6 @@ type situation struct {
 	proven bool
 	// asked is true once a request was begun, or found under way, in this pass.
 	asked bool
-	// wrote is true once the target was written in this pass.
-	wrote bool
 }
 
 // step is what to do next.
@@ -58,10 +56,10 @@ const (
 // next decides what to do. Each step changes the situation so that it is not decided again.
 func next(s situation) step {
 	switch {
-	case s.blocked() != nil:
-		return done
 	case s.needsKey():
 		return readCredentials
+	case s.blocked() != nil:
+		return done
 	case s.superseded():
 		return write
 	case s.held().ValidAt(s.now) && s.outOfShape():
@@ -72,8 +70,8 @@ func next(s situation) step {
 		return done
 	case s.source == nil:
 		return readCredentials
-	case s.writeInDoubt():
-		return tryWrite
+	case !s.proven:
+		return tryWrite // in revoke-previous mode a token that cannot be written has killed the one that pods use
 	default:
 		return ask
 	}
@@ -90,8 +88,8 @@ func (s situation) blocked() *problem {
 	case s.target != nil && !belongsTo(s.target, s.token):
 		return stalled(v1alpha1.ReasonTargetConflict,
 			fmt.Sprintf("Secret %q exists and is not of this PayUToken: delete it, or name another one in spec.target.name", s.token.TargetName()))
-	case s.template != nil:
-		return s.template
+	case s.templateProblem != nil:
+		return s.templateProblem
 	case s.memory.refusal != nil && s.resting() && !s.provoked():
 		return s.memory.refusal
 	default:
@@ -123,8 +121,10 @@ func (s situation) keyKnown() bool {
 // needsKey reports whether the credentials must be read to go on.
 func (s situation) needsKey() bool {
 	switch {
-	case s.read || s.keyKnown() || s.backingOff():
+	case s.read || s.keyKnown():
 		return false
+	case s.backingOff():
+		return refreshedReason(s.token) == v1alpha1.ReasonRateLimited // for others of the client to wait, too
 	case s.version == version{}:
 		return true // a cache may lag: only the API server's word is good enough for "not found"
 	default:
@@ -142,12 +142,8 @@ func (s situation) backingOff() bool {
 
 // restorable reports whether failures and nextAttemptAt in the status speak of requests to PayU.
 func (s situation) restorable() bool {
-	switch refreshedReason(s.token) {
-	case v1alpha1.ReasonTargetWriteFailed, "":
-		return false
-	}
 	wait := s.token.Status.NextAttemptAt
-	return wait != nil && (s.token.Status.Failures == 0 || wait.Sub(s.now) <= payu.LongestBackOff)
+	return wait != nil && aboutPayU(refreshedReason(s.token)) && (s.token.Status.Failures == 0 || wait.Sub(s.now) <= payu.LongestBackOff)
 }
 
 // right reports whether the target was made from the present spec and credentials. Where the credentials cannot
@@ -191,8 +187,9 @@ func (s situation) candidate() payu.Token {
 	return shared
 }
 
-// superseded reports whether the candidate is to be written in place of what the target holds. Of two tokens of the
-// same second the one that PayU gave to this process last counts, unless another process wrote the other.
+// superseded reports whether the candidate is to be written in place of what the target holds. Times count whole
+// seconds: of two tokens of the same second (a refresh right after a renewal) the one that PayU gave to this process
+// last counts, unless the target holds one that this process has not seen, which another leader wrote.
 func (s situation) superseded() bool {
 	candidate, held, own := s.candidate(), s.held(), s.memory.token
 	sameTime := candidate.FetchedAt.Equal(held.FetchedAt) && candidate.ExpiresAt.Equal(held.ExpiresAt)
@@ -250,12 +247,6 @@ func (s situation) due() bool {
 
 func (s situation) renewAt() time.Time {
 	return s.held().RenewAt(renewalPercent(s.token), s.margin, spread(s.token))
-}
-
-// writeInDoubt reports whether the API server may refuse to write the target: then that is found out before PayU
-// is asked, since in revoke-previous mode a token that cannot be written has killed the one that pods use.
-func (s situation) writeInDoubt() bool {
-	return !s.proven && (s.target == nil || s.memory.writeFailures > 0 || refreshedReason(s.token) == v1alpha1.ReasonTargetWriteFailed)
 }
 
 func renewalPercent(token *v1alpha1.PayUToken) int {

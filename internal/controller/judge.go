@@ -65,8 +65,8 @@ func (s situation) grantedScope() string {
 }
 
 func judgeAttempts(s situation, status *v1alpha1.PayUTokenStatus) {
-	if s.memory.attemptVersion != "" {
-		status.CredentialsVersion = s.memory.attemptVersion
+	if !s.unknown() {
+		status.CredentialsVersion = s.version.resourceVersion
 	}
 	if s.refreshHandled() {
 		status.LastHandledRefreshAt = s.token.RefreshRequest()
@@ -120,7 +120,9 @@ func (s situation) refreshHandled() bool {
 	if p := s.obstacle(); p != nil {
 		return p.reason != v1alpha1.ReasonSuspended
 	}
-	return s.memory.attempt > 0 && s.memory.tried.refresh == s.token.RefreshRequest() && s.progress.Attempts >= s.memory.attempt
+	m := s.memory
+	ended := m.attemptSource != m.key.Source || s.progress.Attempts >= m.attempt
+	return m.attempt > 0 && m.tried.refresh == s.token.RefreshRequest() && ended
 }
 
 // obstacle returns what keeps the operator from asking PayU or writing the target, nil if nothing does.
@@ -191,6 +193,9 @@ func pastProblem(s situation) *problem {
 		return nil
 	case s.keyKnown() && s.progress.Reused:
 		return &problem{reason: v1alpha1.ReasonTokenReused, message: "The token has expired, and PayU gave no other one before"}
+	}
+	if s.candidate().ValidAt(s.now) {
+		return &problem{reason: v1alpha1.ReasonTargetWriteFailed, message: "The API server is in trouble: the token that PayU gave is written once that is over"}
 	}
 	if c := meta.FindStatusCondition(s.token.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Status == metav1.ConditionFalse {
 		return &problem{reason: c.Reason, message: c.Message}

@@ -29,12 +29,11 @@ type memory struct {
 	token  payu.Token
 	source string
 
-	// tried is what stood in the PayUToken at the last attempt; attempt is the Progress.Attempts that tells when
-	// that attempt has ended.
-	tried   provocation
-	attempt int
-	// attemptVersion is the resourceVersion of the credentials at the last attempt; empty before the first.
-	attemptVersion string
+	// tried is what stood in the PayUToken at the last attempt. That attempt has ended when the Progress of
+	// attemptSource counts attempt Attempts.
+	tried         provocation
+	attempt       int
+	attemptSource string
 
 	// refusal is why the API server refused the last write of the target, nil if it did not; writeFailures counts
 	// the refusals in a row, nextWrite is when to try again.
@@ -45,6 +44,8 @@ type memory struct {
 	// written is the seal of the last write, repairs are the moments at which the same was written once more.
 	written string
 	repairs []time.Time
+	// unannounced is true from a write of the target until it was told of.
+	unannounced bool
 
 	// statusVersion and secretVersion are the resourceVersions of the last own writes: a cache that is older has
 	// not seen them yet. secretSeen is true once the cache has; staleSince is when a pass first found it stale.
@@ -87,6 +88,8 @@ type memories struct {
 	wakeAt   map[types.NamespacedName]time.Time
 	sourceOf map[types.NamespacedName]string // Key.Source
 	sharers  map[string]map[types.NamespacedName]struct{}
+	// woken are those whose token has changed and who were not looked at since.
+	woken map[types.NamespacedName]struct{}
 }
 
 func newMemories() *memories {
@@ -95,6 +98,7 @@ func newMemories() *memories {
 		wakeAt:   map[types.NamespacedName]time.Time{},
 		sourceOf: map[types.NamespacedName]string{},
 		sharers:  map[string]map[types.NamespacedName]struct{}{},
+		woken:    map[types.NamespacedName]struct{}{},
 	}
 }
 
@@ -142,21 +146,35 @@ func (all *memories) forget(name types.NamespacedName) (orphan string) {
 	defer all.mu.Unlock()
 	delete(all.byName, name)
 	delete(all.wakeAt, name)
+	delete(all.woken, name)
 	return orphan
 }
 
-// sharing returns the PayUTokens that share a source.
-func (all *memories) sharing(source string) []types.NamespacedName {
+// wake returns the PayUTokens that share a source, and notes that they are to be looked at.
+func (all *memories) wake(source string) []types.NamespacedName {
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	for name := range all.sharers[source] {
+		all.woken[name] = struct{}{}
+	}
 	return slices.Collect(maps.Keys(all.sharers[source]))
 }
 
-// expect notes when the next pass of a PayUToken is due.
-func (all *memories) expect(name types.NamespacedName, at time.Time) {
+// waiting returns the PayUTokens that were woken and not looked at since.
+func (all *memories) waiting() []types.NamespacedName {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return slices.Collect(maps.Keys(all.woken))
+}
+
+// expect notes when the next pass of a PayUToken is due, and whether this one has done its work.
+func (all *memories) expect(name types.NamespacedName, at time.Time, finished bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	all.wakeAt[name] = at
+	if finished {
+		delete(all.woken, name)
+	}
 }
 
 // overdue returns how long the pass that is most overdue has been due, 0 if none is.

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -37,7 +38,7 @@ type model struct {
 
 	secrets map[string]string            // the client secret that PayU has for each client
 	known   map[string]map[string]string // credentials Secret -> what the user wrote into it
-	alive   map[string]string            // target -> the live token that it held when last looked at
+	alive   map[types.UID]alive          // what the target of each PayUToken held when last looked at
 	foreign map[string]string            // foreign Secret -> resourceVersion
 	damaged map[string]bool              // targets that a user has changed since the operator last wrote them
 	lost    bool                         // PayU has made a token whose answer was lost, or a clock was set back
@@ -56,10 +57,12 @@ var (
 	lives = []time.Duration{5 * time.Minute, 20 * time.Minute, 2 * time.Hour}
 )
 
+type alive struct{ target, token string }
+
 func newModel(base *world, t *rapid.T) *model {
 	w := *base
 	w.tester = t
-	m := &model{world: &w, t: t, secrets: map[string]string{}, known: map[string]map[string]string{}, alive: map[string]string{},
+	m := &model{world: &w, t: t, secrets: map[string]string{}, known: map[string]map[string]string{}, alive: map[types.UID]alive{},
 		foreign: map[string]string{}, damaged: map[string]bool{}}
 	w.payu.ClearFaults()
 	w.payu.Reset()
@@ -146,7 +149,6 @@ func (m *model) collectGarbage(owner *v1alpha1.PayUToken) {
 	for _, name := range []string{"a", "b", "c", "t1", "t2"} {
 		if s := m.secret(name); s != nil && len(s.OwnerReferences) > 0 && s.OwnerReferences[0].UID == owner.UID {
 			m.world.delete(s)
-			delete(m.alive, name)
 		}
 	}
 }
@@ -347,7 +349,10 @@ func (m *model) checkTarget(token *v1alpha1.PayUToken) {
 	if m.foreign[name] != "" {
 		return
 	}
-	value, before := m.value(name), m.alive[name]
+	value, before := m.value(name), ""
+	if last := m.alive[token.UID]; last.target == name {
+		before = last.token
+	}
 	info, issued := m.payu.TokenInfo(value)
 	live := issued && info.LiveAt(now)
 	if value != before && value != "" && value != "forged" {
@@ -362,7 +367,7 @@ func (m *model) checkTarget(token *v1alpha1.PayUToken) {
 		m.Fatalf("%s: Secret %s held a live token and does not any more", token.Name, name)
 	}
 	if live {
-		m.alive[name] = value
+		m.alive[token.UID] = alive{target: name, token: value}
 		delete(m.damaged, name)
 	}
 	for key, v := range dataOf(m.secret(name)) {

@@ -13,9 +13,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -40,7 +42,7 @@ type Reconciler struct {
 	Versions client.Reader
 	// Live reads from the API server.
 	Live client.Reader
-	// Request makes one token request; Tokens shares what it gives.
+	// Tokens makes the token requests and shares what they give.
 	Tokens *payu.Tokens
 	Clock  clock.PassiveClock
 	Events events.EventRecorder
@@ -61,6 +63,10 @@ const (
 	stalePatience = 5 * time.Second
 	// mostSteps bounds a pass. A pass takes four steps at most unless others write the same Secret.
 	mostSteps = 10
+	// passTimeout bounds the API requests of a pass.
+	passTimeout = 30 * time.Second
+	// drainPatience bounds the handing on of tokens while the operator stops.
+	drainPatience = 10 * time.Second
 )
 
 // Reconcile makes one pass over a PayUToken. The returned error is the API server's trouble: the queue comes back
@@ -78,11 +84,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	m := r.memories.of(token)
 	m.Lock()
 	defer m.Unlock()
+	// A pass that has begun is finished, also while the operator stops: it may have the only copy of a token in hand.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
+	defer cancel()
 	wake, err := r.pass(ctx, token, m)
 	if errors.Is(err, errGone) {
 		err, wake = nil, longestSleep
 	}
-	r.memories.expect(request.NamespacedName, r.now().Add(wake))
+	r.memories.expect(request.NamespacedName, r.now().Add(wake), err == nil && wake != staleWait)
 	return reconcile.Result{RequeueAfter: wake}, err
 }
 
@@ -98,7 +107,7 @@ func (r *Reconciler) pass(ctx context.Context, token *v1alpha1.PayUToken, m *mem
 			return r.conclude(ctx, s)
 		}
 		if err := r.act(ctx, &s, step); err != nil {
-			return 0, err
+			return 0, errors.Join(err, r.reportExpiry(ctx, s, err))
 		}
 	}
 	return 0, fmt.Errorf("Secret %q changes faster than it can be written", token.TargetName())
@@ -112,10 +121,21 @@ func (r *Reconciler) conclude(ctx context.Context, s situation) (time.Duration, 
 	if s.blocked() == nil && !s.due() {
 		s.memory.tried = provocationOf(s.token) // there was nothing to try
 	}
-	if err := r.removeFormer(ctx, s); err != nil {
-		return 0, err
+	status := judge(s)
+	err := r.removeFormer(ctx, s)
+	if err != nil {
+		status.SecretName = s.token.Status.SecretName // so that the next pass tries again
 	}
-	return wakeAfter(s), r.report(ctx, s, judge(s))
+	return wakeAfter(s), errors.Join(err, r.report(ctx, s, status))
+}
+
+// reportExpiry has Ready turn False at the instant of expiry although the API server's trouble has ended the pass.
+func (r *Reconciler) reportExpiry(ctx context.Context, s situation, trouble error) error {
+	ready := meta.IsStatusConditionTrue(s.token.Status.Conditions, v1alpha1.ConditionReady)
+	if errors.Is(trouble, errGone) || !ready || s.held().ValidAt(s.now) {
+		return nil
+	}
+	return r.report(ctx, s, judge(s))
 }
 
 // now returns the wall clock: a monotonic one stands still while a machine sleeps.
@@ -134,20 +154,29 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	}
 }
 
-// wake has all PayUTokens of a source looked at: their token has changed, or the request for it has failed. While
-// the operator stops, no worker takes work from the queue any more: then the looking is done here, so that a token
-// which PayU gave at the last moment still reaches its Secrets.
+// wake has all PayUTokens of a source looked at: their token has changed, or the request for it has failed.
 func (r *Reconciler) wake(source string) {
-	for _, name := range r.memories.sharing(source) {
-		request := reconcile.Request{NamespacedName: name}
-		if !r.queue.ShuttingDown() {
-			r.queue.Add(request)
-			continue
-		}
-		if _, err := r.Reconcile(context.Background(), request); err != nil {
-			log.Log.Error(err, "Handing on a token while stopping", "namespace", name.Namespace, "name", name.Name)
-		}
+	for _, name := range r.memories.wake(source) {
+		r.queue.Add(reconcile.Request{NamespacedName: name})
 	}
+}
+
+// drain waits until the operator is to stop, lets the requests in flight end, and then looks itself at the PayUTokens
+// that no worker takes from the queue any more: a token that PayU gave at the last moment still reaches its Secrets.
+func (r *Reconciler) drain(ctx context.Context) error {
+	if err := r.Tokens.Drain(ctx); err != nil {
+		return err
+	}
+	err := wait.PollUntilContextTimeout(context.WithoutCancel(ctx), staleWait, drainPatience, true, func(ctx context.Context) (bool, error) {
+		waiting := r.memories.waiting()
+		for _, name := range waiting {
+			if _, err := r.Reconcile(ctx, reconcile.Request{NamespacedName: name}); err != nil {
+				log.FromContext(ctx).Error(err, "Handing on a token while stopping", "namespace", name.Namespace, "name", name.Name)
+			}
+		}
+		return len(waiting) == 0, nil
+	})
+	return err
 }
 
 // gather returns what is known of a PayUToken, from caches where they are good enough. stale is true if a cache has
@@ -164,14 +193,17 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 		return s, false, err
 	}
 	if len(token.Spec.Target.Template.Data) > 0 {
-		_, s.template = dataFor(token, payu.Token{})
+		_, s.templateProblem = dataFor(token, payu.Token{})
 	}
 	s.learn()
 	switch {
 	case s.keyKnown():
+		r.share(token, m.key.Source)
 		s.progress = r.Tokens.Look(m.key)
 	case s.right():
-		r.share(token, s.holding.seal.source)
+		if m.key.Source == "" {
+			r.share(token, s.holding.seal.source)
+		}
 		s.progress = payu.Progress{Token: r.Tokens.Look(payu.Key{Source: s.holding.seal.source}).Token}
 	}
 	return s, false, nil

@@ -158,7 +158,7 @@ func TestAnImmutableSecretIsTargetWriteFailed(t *testing.T) {
 	w.expectConditions("links", good)
 	w.pass(90 * time.Minute)
 	w.expectConditions("links", "Ready=True/TokenValid Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
-	w.expectRequests(2)
+	w.expectRequests(1)
 	w.delete(named("links"))
 	w.run()
 	w.pass(6 * time.Minute)

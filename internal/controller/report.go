@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -18,48 +17,52 @@ import (
 // report writes the status if it has changed, with one patch, and says in events and the log what is new.
 func (r *Reconciler) report(ctx context.Context, s situation, status v1alpha1.PayUTokenStatus) error {
 	before := s.token.Status
-	r.announce(ctx, s, before, status)
-	if equality.Semantic.DeepEqual(before, status) {
-		return nil
+	if !equality.Semantic.DeepEqual(before, status) {
+		stored := s.token.DeepCopy()
+		s.token.Status = status
+		err := r.Client.Status().Patch(ctx, s.token, client.MergeFrom(stored), client.FieldOwner(v1alpha1.ManagedBy))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("writing the status: %w", err)
+		}
+		s.memory.statusVersion = s.token.ResourceVersion
 	}
-	stored := s.token.DeepCopy()
-	s.token.Status = status
-	err := r.Client.Status().Patch(ctx, s.token, client.MergeFrom(stored), client.FieldOwner(v1alpha1.ManagedBy))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("writing the status: %w", err)
+	r.announceToken(ctx, s, status)
+	if trouble := newTrouble(before, status); trouble != nil && (!s.progress.InFlight || s.problem() != nil) {
+		r.announceTrouble(ctx, s.token, trouble)
 	}
-	s.memory.statusVersion = s.token.ResourceVersion
 	return nil
 }
 
-// announce tells of a token that was written and of trouble that is new, and of nothing else.
-func (r *Reconciler) announce(ctx context.Context, s situation, before, after v1alpha1.PayUTokenStatus) {
-	logger := log.FromContext(ctx)
-	if s.wrote {
-		note := fmt.Sprintf("Wrote the token into Secret %q", s.token.TargetName())
-		r.Events.Eventf(s.token, nil, corev1.EventTypeNormal, v1alpha1.ConditionRefreshed, "WriteToken", "%s", note)
-		logger.Info("Wrote the token", "secret", s.token.TargetName(), "expiresAt", after.ExpiresAt)
-	}
-	trouble := newTrouble(before, after)
-	if trouble == nil {
+// announceToken tells of a token that was written.
+func (r *Reconciler) announceToken(ctx context.Context, s situation, status v1alpha1.PayUTokenStatus) {
+	if !s.memory.unannounced {
 		return
 	}
+	s.memory.unannounced = false
+	r.Events.Eventf(s.token, nil, corev1.EventTypeNormal, v1alpha1.ConditionRefreshed, "WriteToken",
+		"Wrote the token into Secret %q", s.token.TargetName())
+	log.FromContext(ctx).Info("Wrote the token", "secret", s.token.TargetName(), "expiresAt", status.ExpiresAt)
+}
+
+// announceTrouble tells why there is no new token. That a user suspends a PayUToken is no warning.
+func (r *Reconciler) announceTrouble(ctx context.Context, token *v1alpha1.PayUToken, trouble *metav1.Condition) {
 	kind := corev1.EventTypeWarning
 	if trouble.Reason == v1alpha1.ReasonSuspended {
 		kind = corev1.EventTypeNormal
 	}
-	r.Events.Eventf(s.token, nil, kind, trouble.Reason, "RenewToken", "%s", trouble.Message)
-	logger.Info("No new token", "reason", trouble.Reason, "message", trouble.Message)
+	r.Events.Eventf(token, nil, kind, trouble.Reason, "RenewToken", "%s", trouble.Message)
+	log.FromContext(ctx).Info("No new token", "reason", trouble.Reason, "message", trouble.Message)
 }
 
-// newTrouble returns the condition that is False for a reason which none was False for before; nil if none is.
+// newTrouble returns the condition that has become False, or False for another reason; nil if none has. The moment
+// between a reused token's end and its successor is no trouble: it comes with every life.
 func newTrouble(before, after v1alpha1.PayUTokenStatus) *metav1.Condition {
 	for _, kind := range []string{v1alpha1.ConditionRefreshed, v1alpha1.ConditionReady} {
-		is := meta.FindStatusCondition(after.Conditions, kind)
-		known := slices.ContainsFunc(before.Conditions, func(was metav1.Condition) bool {
-			return is != nil && was.Status == metav1.ConditionFalse && was.Reason == is.Reason
-		})
-		if is != nil && is.Status == metav1.ConditionFalse && !known {
+		was, is := meta.FindStatusCondition(before.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
+		if is == nil || is.Status != metav1.ConditionFalse || is.Reason == v1alpha1.ReasonTokenReused {
+			continue
+		}
+		if was == nil || was.Status != is.Status || was.Reason != is.Reason {
 			return is
 		}
 	}

@@ -120,12 +120,12 @@ func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *pr
 	return data, nil
 }
 
-// secretFor returns the target Secret, whole, as it is applied. from is the version of the credentials and the
-// source that the token was made from.
-func secretFor(token *v1alpha1.PayUToken, held payu.Token, data map[string][]byte, source string, from version) *corev1ac.SecretApplyConfiguration {
+// secretFor returns the target Secret, whole, as it is applied. source is the Key.Source that the token was made from,
+// credentials the digest of the version of the credentials.
+func secretFor(token *v1alpha1.PayUToken, held payu.Token, data map[string][]byte, source, credentials string) *corev1ac.SecretApplyConfiguration {
 	mark := seal{
 		source:      source,
-		credentials: from.digest(),
+		credentials: credentials,
 		spec:        specDigest(token),
 		shape:       shapeDigest(token),
 		data:        dataDigest(data, rfc3339(held.FetchedAt), rfc3339(held.ExpiresAt)),

@@ -41,11 +41,18 @@ func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, versions ca
 			return err
 		}
 	}
-	if err := mgr.Add(manager.RunnableFunc(r.Tokens.Drain)); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(r.drain)); err != nil {
 		return err
 	}
 	anySecret := &metav1.PartialObjectMetadata{}
 	anySecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	// Made now, the caches of a standby are filled before it leads.
+	if _, err := mgr.GetCache().GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false)); err != nil {
+		return err
+	}
+	if _, err := versions.GetInformer(ctx, anySecret, cache.BlockUntilSynced(false)); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
 		For(&v1alpha1.PayUToken{}, builder.WithPredicates(changed())).
@@ -114,7 +121,7 @@ func changed() predicate.Predicate {
 	}}
 }
 
-// keepQueue gives Wake the controller's queue.
+// keepQueue gives wake the controller's queue.
 func (r *Reconciler) keepQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	r.queue = queue
 	return nil

@@ -62,7 +62,13 @@ func TestAFetchedTokenIsKeptUntilItCanBeWritten(t *testing.T) { // trap 8
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
 	w.run()
-	w.faults.set(nil, func(string) error { return errQuota })
+	trials := 0
+	w.faults.set(nil, func(string) error {
+		if trials++; trials == 1 {
+			return nil // the trial before PayU is asked
+		}
+		return errQuota
+	})
 	w.pass(100 * time.Minute)
 	w.expectRequests(2)
 	w.faults.set(nil, nil)
@@ -77,7 +83,13 @@ func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { //
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
 	w.run()
-	w.faults.set(nil, func(string) error { return errors.New("etcdserver: request timed out") })
+	trials := 0
+	w.faults.set(nil, func(string) error {
+		if trials++; trials == 1 {
+			return nil // the trial before PayU is asked
+		}
+		return errors.New("etcdserver: request timed out")
+	})
 	w.clock.SetTime(start.Add(90 * time.Minute))
 	for range 20 {
 		if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err != nil && w.requests() < 2 {
@@ -87,10 +99,87 @@ func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { //
 	}
 	w.expectRequests(2)
 	w.expectConditions("links", good)
+	w.clock.SetTime(start.Add(2 * time.Hour))
+	if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err == nil {
+		t.Error("the API server's trouble is not returned")
+	}
+	w.expectConditions("links", "Ready=False/TargetWriteFailed Refreshed=True/Succeeded")
 	w.faults.set(nil, nil)
 	w.run()
 	w.expectLive("links")
 	w.expectRequests(2)
+	w.expectConditions("links", good)
+}
+
+func TestAnEditOfTheCredentialsMetadataDoesNotDisturbASuspendedPayUToken(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.edit("links", func(p *v1alpha1.PayUToken) { p.Spec.Suspend = true })
+	secret := w.secret("payu-credentials")
+	secret.Labels = map[string]string{"touched": "yes"}
+	w.must(w.user.Update(w.ctx, secret))
+	w.run()
+	w.expectConditions("links", "Ready=True/TokenValid Refreshed=False/Suspended")
+	w.expectRequests(1)
+}
+
+func TestTheBackOffOfASharerSurvivesARestart(t *testing.T) { // trap 21
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", "wrong")
+	w.create("a")
+	w.create("b")
+	w.run()
+	w.expectRequests(1)
+	w.restart()
+	w.run()
+	w.expectRequests(1)
+	w.pass(16 * time.Minute)
+	w.expectRequests(2)
+	if got := w.token("b").Status.Failures; got != 2 {
+		t.Errorf("failures %d, want 2", got)
+	}
+}
+
+func TestARateLimitSurvivesARestartForTheWholeClient(t *testing.T) { // trap 22
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.payu.Inject(payutest.Fault{Error: "rate_limit_exceeded", Times: 1})
+	w.create("a")
+	w.run()
+	w.restart()
+	w.run()
+	w.create("b", func(p *v1alpha1.PayUToken) { p.Spec.Scopes = p.Spec.Scopes[:1] })
+	w.run()
+	w.expectRequests(1)
+	w.expectConditions("b", "Ready=False/RateLimited Refreshed=False/RateLimited")
+	w.pass(61 * time.Second)
+	w.expectConditions("a", good)
+	w.expectConditions("b", good)
+}
+
+func TestAFormerTargetThatCannotBeRemovedDoesNotHideTheNewOne(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links", target("old"))
+	w.run()
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return errQuota },
+	})
+	w.edit("links", target("new"))
+	if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err == nil {
+		t.Error("the API server's trouble is not returned")
+	}
+	w.expectConditions("links", good)
+	if got := w.token("links").Status; got.SecretName != "old" || got.ObservedGeneration != 2 {
+		t.Errorf("secretName %q, observedGeneration %d", got.SecretName, got.ObservedGeneration)
+	}
+	w.operator.Client = w.api
+	w.run()
+	if w.secret("old") != nil || w.token("links").Status.SecretName != "new" {
+		t.Error("the former Secret is still there")
+	}
 }
 
 func TestSharersGetOneToken(t *testing.T) { // traps 4 and 28
@@ -211,10 +300,10 @@ func TestAnotherLeadersLaterTokenIsKept(t *testing.T) { // trap 10
 	w.clock.SetTime(start.Add(90 * time.Minute))
 	other := *w
 	other.restart()
-	interfered := false
+	applies, interfered := 0, false
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			if !interfered {
+			if applies++; applies == 2 { // the first is the trial before PayU is asked
 				interfered = true
 				w.clock.SetTime(w.clock.Now().Add(2 * time.Second))
 				other.run()

@@ -3,6 +3,7 @@ package payu
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 )
@@ -53,6 +54,8 @@ type Progress struct {
 	// answer that said so; zero if there is none.
 	HeldUntil time.Time
 	HeldFor   *Error
+
+	forgotten bool
 }
 
 type hold struct {
@@ -70,6 +73,7 @@ func (t *Tokens) Look(key Key) Progress {
 func (t *Tokens) look(key Key) Progress {
 	var p Progress
 	if state, ok := t.states[key.Source]; ok {
+		state.forgotten = false
 		p = *state
 	}
 	now := t.Now()
@@ -90,20 +94,31 @@ func (t *Tokens) look(key Key) Progress {
 // steppedBack reports whether a wait has become longer than any that is ever set: the clock was set back since.
 func steppedBack(now, until time.Time) bool { return until.Sub(now) > LongestBackOff }
 
-// Restore makes known what a former process noted of a source, unless this one knows more.
-func (t *Tokens) Restore(key Key, failures int, nextAttempt time.Time) {
+// Restore makes known what a former process noted of a source, unless this one knows more. heldFor is the answer
+// that made the whole client wait, nil if none did.
+func (t *Tokens) Restore(key Key, failures int, nextAttempt time.Time, heldFor *Error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s := t.state(key.Source); s.Attempts == 0 && !s.InFlight && s.NextAttempt.Before(nextAttempt) {
-		s.Failures, s.NextAttempt = failures, nextAttempt
+	s := t.state(key.Source)
+	if s.Attempts > 0 || s.InFlight || !s.NextAttempt.Before(nextAttempt) {
+		return
+	}
+	s.Failures, s.NextAttempt = failures, nextAttempt
+	if heldFor != nil {
+		t.hold(nextAttempt, heldFor, key)
 	}
 }
 
-// Forget drops a source that nobody asks for any more.
+// Forget drops a source that nobody asks for any more; one with a request in flight when that has ended, unless
+// somebody has looked at it again.
 func (t *Tokens) Forget(source string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s, ok := t.states[source]; ok && !s.InFlight {
+	s, ok := t.states[source]
+	switch {
+	case ok && s.InFlight:
+		s.forgotten = true
+	case ok:
 		delete(t.states, source)
 	}
 }
@@ -177,6 +192,9 @@ func (t *Tokens) finish(key Key, token Token, err *Error, held Token) (reused bo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.state(key.Source)
+	if s.forgotten {
+		defer delete(t.states, key.Source)
+	}
 	s.Attempts++
 	s.InFlight, s.Reused, s.Err, s.NextAttempt = false, false, err, time.Time{}
 	if err != nil {
@@ -208,18 +226,19 @@ func (t *Tokens) fail(s *Progress, key Key) {
 	wait := s.Err.BackOff(s.Failures, t.Random())
 	s.NextAttempt = t.Now().Add(wait)
 	if s.Err.Reason == RateLimited || s.Err.RetryAfter > 0 {
-		t.hold(s, key)
+		t.hold(s.NextAttempt, s.Err, key)
 	}
 }
 
-// hold has the client wait for as long as the source does, or longer if another answer said so.
-func (t *Tokens) hold(s *Progress, key Key) {
+// hold has the client wait, as long as another answer said if that is longer, and forgets waits that are over.
+func (t *Tokens) hold(until time.Time, err *Error, key Key) {
 	if t.holds == nil {
 		t.holds = map[string]hold{}
 	}
-	if s.NextAttempt.After(t.look(key).HeldUntil) {
-		t.holds[key.Client] = hold{until: s.NextAttempt, err: s.Err}
+	if until.After(t.look(key).HeldUntil) {
+		t.holds[key.Client] = hold{until: until, err: err}
 	}
+	maps.DeleteFunc(t.holds, func(_ string, h hold) bool { return !t.Now().Before(h.until) })
 }
 
 // Drain waits until ctx ends, lets no request begin from then on, and returns when the last has ended: a token

@@ -496,23 +496,23 @@ func TestRestore(t *testing.T) {
 		key := s.Key()
 		soon, later := b.Now().Add(time.Minute), b.Now().Add(10*time.Minute)
 
-		b.Restore(key, 0, time.Time{})
+		b.Restore(key, 0, time.Time{}, nil)
 		b.check("a status that knows nothing", b.Look(key), payu.Progress{})
-		b.Restore(key, 4, soon)
+		b.Restore(key, 4, soon, nil)
 		b.check("a status that knows something", b.Look(key), payu.Progress{Failures: 4, NextAttempt: soon})
-		b.Restore(key, 5, later)
+		b.Restore(key, 5, later, nil)
 		b.check("one that knows more", b.Look(key), payu.Progress{Failures: 5, NextAttempt: later})
-		b.Restore(key, 1, soon)
+		b.Restore(key, 1, soon, nil)
 		b.check("one that knows less", b.Look(key), payu.Progress{Failures: 5, NextAttempt: later})
 		b.check("another source", b.Look(source("shop", "b").Key()), payu.Progress{})
 
 		b.ask(s)
-		b.Restore(key, 9, later.Add(time.Minute))
+		b.Restore(key, 9, later.Add(time.Minute), nil)
 		b.check("while a request runs", b.Look(key), payu.Progress{Failures: 5, NextAttempt: later, InFlight: true})
 		b.reply(s, payu.Token{}, failed(payu.ServerError, 0))
 		want := payu.Progress{Attempts: 1, Err: failed(payu.ServerError, 0), Failures: 6, NextAttempt: b.Now().Add(16 * time.Second)}
 		b.check("after a failure the count goes on", b.Look(key), want)
-		b.Restore(key, 9, later)
+		b.Restore(key, 9, later, nil)
 		b.check("a process that has asked knows best", b.Look(key), want)
 	})
 }
@@ -520,7 +520,7 @@ func TestRestore(t *testing.T) {
 func TestRestoredWaitEndsWhenTheClockIsSetBack(t *testing.T) {
 	story(t, func(t *testing.T, b *bench) {
 		key := source("shop", "a").Key()
-		b.Restore(key, 2, b.Now().Add(time.Hour))
+		b.Restore(key, 2, b.Now().Add(time.Hour), nil)
 		if b.Look(key).NextAttempt.IsZero() {
 			t.Error("an hour is a possible wait")
 		}
