@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,6 +63,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkAddresses(ctx, o); err != nil {
+		return err
+	}
 	if err := preflight(ctx, config, o); err != nil {
 		return err
 	}
@@ -81,6 +85,7 @@ func setUpLogging(o options) {
 	logger := logr.FromSlogHandler(handler)
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
+	slog.SetDefault(slog.New(handler)) // and with it package log, where net/http tells of bad handshakes
 }
 
 func newPayUClient(o options) (*payu.Client, error) {
@@ -93,18 +98,30 @@ func newPayUClient(o options) (*payu.Client, error) {
 		UserAgent: v1alpha1.ManagedBy + "/" + version,
 		Now:       time.Now,
 	}
-	if o.caFile != "" {
-		pem, err := os.ReadFile(o.caFile)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-file: %w", err)
-		}
-		config.CAs = pem
+	var err error
+	if config.CAs, err = readCAs(o.caFile); err != nil {
+		return nil, fmt.Errorf("--ca-file: %w", err)
 	}
 	c, err := payu.NewClient(config)
-	if err != nil && o.caFile != "" {
-		return nil, fmt.Errorf("--ca-file %s or a base URL: %w", o.caFile, err)
+	if err != nil {
+		return nil, fmt.Errorf("--test-base-url or --production-base-url: %w", err)
 	}
-	return c, err
+	return c, nil
+}
+
+// readCAs returns the content of a file of PEM certificates; nothing if there is no file.
+func readCAs(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	switch {
+	case err != nil:
+		return nil, err
+	case !x509.NewCertPool().AppendCertsFromPEM(pem):
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return pem, nil
 }
 
 // restConfig finds the cluster as kubectl does: --kubeconfig, KUBECONFIG, the pod's service account.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
@@ -69,12 +71,15 @@ func (o *options) parse(args []string) error {
 	}
 	o.addFlags(flags)
 	if err := flags.Parse(args); err != nil {
-		return err
+		return fmt.Errorf("%w (--help explains the flags)", err)
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: the manager takes flags only", flags.Arg(0))
 	}
-	return o.validate()
+	if err := o.validate(); err != nil {
+		return err
+	}
+	return o.settleLeaseNamespace()
 }
 
 func (o *options) validate() error {
@@ -95,10 +100,24 @@ func (o *options) validate() error {
 		return fmt.Errorf("--watch-label-selector: %w", err)
 	}
 	for _, namespace := range o.watchNamespaces {
-		if strings.TrimSpace(namespace) == "" {
-			return errors.New("--watch-namespaces holds an empty name")
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			return fmt.Errorf("--watch-namespaces: %q is no name of a namespace: write names separated by commas, without spaces", namespace)
 		}
 	}
+	return nil
+}
+
+// settleLeaseNamespace finds the namespace of the Lease, where no flag names it.
+func (o *options) settleLeaseNamespace() error {
+	if !o.leaderElect || o.leaderElectionNamespace != "" {
+		return nil
+	}
+	const ofPod = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+	namespace, err := os.ReadFile(ofPod)
+	if err != nil {
+		return fmt.Errorf("--leader-elect outside of a pod: name the namespace of the Lease with --leader-election-namespace (%w)", err)
+	}
+	o.leaderElectionNamespace = strings.TrimSpace(string(namespace))
 	return nil
 }
 

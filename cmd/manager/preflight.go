@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -19,13 +20,35 @@ import (
 // access is something that the operator cannot work without.
 type access struct {
 	group, resource, subresource string
+	namespace                    string // empty: all
+	name                         string // empty: any
 	verbs                        []string
+	remedy                       string
 }
 
-var needed = []access{
-	{v1alpha1.GroupVersion.Group, "payutokens", "", []string{"list", "watch"}},
-	{v1alpha1.GroupVersion.Group, "payutokens", "status", []string{"patch"}},
-	{"", "secrets", "", []string{"get", "list", "watch", "create", "patch", "delete"}},
+// needs returns the access that the operator needs, with these options.
+func needs(o options) []access {
+	namespaces := o.watchNamespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{""}
+	}
+	const remedy = "apply config/rbac, or name the namespaces that Roles exist for with --watch-namespaces"
+	var list []access
+	for _, namespace := range namespaces {
+		list = append(list,
+			access{group: v1alpha1.GroupVersion.Group, resource: "payutokens", namespace: namespace, remedy: remedy,
+				verbs: []string{"get", "list", "watch"}},
+			access{group: v1alpha1.GroupVersion.Group, resource: "payutokens", subresource: "status", namespace: namespace, remedy: remedy,
+				verbs: []string{"patch"}},
+			access{resource: "secrets", namespace: namespace, remedy: remedy,
+				verbs: []string{"get", "list", "watch", "create", "patch", "delete"}})
+	}
+	if o.leaderElect {
+		list = append(list, access{group: "coordination.k8s.io", resource: "leases", namespace: o.leaderElectionNamespace, name: o.leaderElectionID,
+			remedy: "apply config/rbac/leader_election.yaml there, or name another namespace with --leader-election-namespace",
+			verbs:  []string{"get", "create", "update"}})
+	}
+	return list
 }
 
 // preflight finds out, before anything starts, whether the cluster answers, has the CRD, and lets the operator do
@@ -42,6 +65,9 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 		return fmt.Errorf("API server %s does not know PayUTokens (%s): install the CRD, config/crd/bases/auth.payu.in_payutokens.yaml",
 			config.Host, v1alpha1.GroupVersion)
 	}
+	if apierrors.IsUnauthorized(err) {
+		return fmt.Errorf("API server %s does not accept the operator's credentials: correct the kubeconfig", config.Host)
+	}
 	if err != nil {
 		return fmt.Errorf("API server %s does not answer: %w", config.Host, err)
 	}
@@ -52,27 +78,43 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 	return checkAccess(ctx, reviews.SelfSubjectAccessReviews(), o)
 }
 
-func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, o options) error {
-	namespaces := o.watchNamespaces
-	if len(namespaces) == 0 {
-		namespaces = []string{""}
+// checkAddresses finds out whether the addresses to serve on are free: the manager would tell late, and beside much else.
+func checkAddresses(ctx context.Context, o options) error {
+	if err := checkAddress(ctx, o.metricsBindAddress); err != nil {
+		return fmt.Errorf("--metrics-bind-address: %w", err)
 	}
-	for _, namespace := range namespaces {
-		for _, a := range needed {
-			if err := a.check(ctx, reviews, namespace); err != nil {
-				return err
-			}
+	if err := checkAddress(ctx, o.healthProbeBindAddress); err != nil {
+		return fmt.Errorf("--health-probe-bind-address: %w", err)
+	}
+	return nil
+}
+
+func checkAddress(ctx context.Context, address string) error {
+	if address == "0" {
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return listener.Close()
+}
+
+func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, o options) error {
+	for _, a := range needs(o) {
+		if err := a.check(ctx, reviews); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (a access) check(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, namespace string) error {
+func (a access) check(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface) error {
 	var missing []string
 	for _, verb := range a.verbs {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: namespace, Verb: verb, Group: a.group, Resource: a.resource, Subresource: a.subresource,
+				Namespace: a.namespace, Verb: verb, Group: a.group, Resource: a.resource, Subresource: a.subresource, Name: a.name,
 			}}}
 		answer, err := reviews.Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {
@@ -85,8 +127,7 @@ func (a access) check(ctx context.Context, reviews authorizationclient.SelfSubje
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("no permission to %s %s %s: apply config/rbac, or name the namespaces that Roles exist for with --watch-namespaces",
-		strings.Join(missing, ", "), a, where(namespace))
+	return fmt.Errorf("no permission to %s %s %s: %s", strings.Join(missing, ", "), a, where(a.namespace), a.remedy)
 }
 
 func (a access) String() string {

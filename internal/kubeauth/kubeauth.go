@@ -63,8 +63,8 @@ func (g *guard) handler(log logr.Logger, next http.Handler) http.Handler {
 
 // check returns the HTTP status that the request deserves: 200 if it may go on.
 func (g *guard) check(request *http.Request) (int, error) {
-	token, ok := strings.CutPrefix(request.Header.Get("Authorization"), "Bearer ")
-	if !ok || token == "" {
+	scheme, token, _ := strings.Cut(request.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" { // the case does not matter, RFC 9110 section 11.1
 		return http.StatusUnauthorized, nil
 	}
 	key := sha256.Sum256([]byte(request.Method + " " + request.URL.Path + " " + token))

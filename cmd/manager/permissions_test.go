@@ -1,0 +1,187 @@
+package main_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+// call is a request to the API server, as its audit log tells.
+type call struct {
+	User struct {
+		Username string `json:"username"`
+	} `json:"user"`
+	Verb      string `json:"verb"`
+	URI       string `json:"requestURI"`
+	ObjectRef *struct {
+		Group       string `json:"apiGroup"`
+		Resource    string `json:"resource"`
+		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
+	} `json:"objectRef"`
+	ResponseStatus struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
+}
+
+// callsOf returns what a user has asked of the API server.
+func callsOf(t *testing.T, user string) []call {
+	t.Helper()
+	var calls []call
+	for line := range strings.Lines(string(must(os.ReadFile(auditLog))(t))) {
+		var c call
+		if json.Unmarshal([]byte(line), &c) == nil && c.User.Username == user { // the last line may be half written
+			calls = append(calls, c)
+		}
+	}
+	if len(calls) == 0 {
+		t.Fatalf("the audit log holds nothing of %s", user)
+	}
+	return calls
+}
+
+// expectNothingForbidden checks that a user was never refused, by the API server's own account and by the log.
+func (o *operator) expectNothingForbidden(user string) {
+	o.Helper()
+	for _, c := range callsOf(o.T, user) {
+		if c.ResponseStatus.Code == 403 || c.ResponseStatus.Code == 401 {
+			o.Errorf("%s %s: %d", c.Verb, c.URI, c.ResponseStatus.Code)
+		}
+	}
+	for line := range strings.Lines(o.log.text()) {
+		if strings.Contains(strings.ToLower(line), "forbidden") {
+			o.Errorf("log: %s", line)
+		}
+	}
+}
+
+// useEverything has the operator do all that it may do: it fetches, renews, repairs and moves tokens.
+func (s *shop) useEverything() {
+	s.Helper()
+	s.create("links")
+	s.awaitReady("links")
+	s.change("links", refresh("now"))
+	await(s.T, "the refresh is handled", func() bool { return s.token("links").Status.LastHandledRefreshAt == "now" })
+	check(s.T, cluster.Client.Delete(s.ctx, s.secret("links")))
+	await(s.T, "a deleted Secret is back", func() bool { return s.secret("links") != nil })
+	s.change("links", target("moved"))
+	await(s.T, "the Secret has moved", func() bool { return s.secret("links") == nil && s.secret("moved") != nil })
+	s.credentials("wrong", merchant, "wrong")
+	s.create("refused", credentialsOf("wrong"))
+	s.awaitCondition("refused", "Ready=False/InvalidClient")
+}
+
+func TestRolesInTheNamedNamespacesSuffice(t *testing.T) {
+	t.Parallel()
+	a, b, c := newShop(t), newShop(t), newShop(t)
+	user, name := newServiceAccount(t, a.namespace)
+	for _, s := range []*shop{a, b} {
+		s.grant(user, name, shippedRules(t))
+	}
+	server := runPayU(t, payutest.Config{})
+	c.create("links")
+	o := launch(t, user.Kubeconfig, append(asking(server), "--watch-namespaces="+a.namespace+","+b.namespace)...)
+	b.create("links")
+	b.awaitReady("links")
+	a.useEverything()
+	awaitEvent(b, "links", "Refreshed")
+	awaitEvent(a, "refused", "InvalidClient")
+	o.stop()
+
+	c.expectUntouched("links")
+	o.expectNothingForbidden(name)
+	for _, call := range callsOf(t, name) {
+		switch ref := call.ObjectRef; {
+		case ref == nil || ref.Group == "authorization.k8s.io": // discovery, and what it may do
+		case ref.Namespace != a.namespace && ref.Namespace != b.namespace:
+			t.Errorf("%s %s is outside of its namespaces", call.Verb, call.URI)
+		}
+	}
+}
+
+// awaitEvent waits for an event of a PayUToken, as an object of events.k8s.io.
+func awaitEvent(s *shop, name, reason string) {
+	s.Helper()
+	await(s.T, "an event "+reason+" of "+name, func() bool {
+		out := must(cluster.Kubectl(s.ctx, "get", "events.events.k8s.io", "-n", s.namespace, "-o",
+			`jsonpath={range .items[*]}{.regarding.name} {.reason} {.reportingController}{"\n"}{end}`))(s.T)
+		return strings.Contains(out, name+" "+reason+" payu-token-operator\n")
+	})
+}
+
+const operatorNamespace = "payu-token-operator"
+
+// TestTheShippedPermissionsSuffice runs the operator as the ServiceAccount of config/default, with the flags of its
+// Deployment.
+func TestTheShippedPermissionsSuffice(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	must(cluster.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-k", "../../config/default"))(t)
+	args := must(cluster.Kubectl(ctx, "get", "deployment/payu-token-operator", "-n", operatorNamespace, "-o", "jsonpath={.spec.template.spec.containers[0].args[*]}"))(t)
+	user, name := newServiceAccount(t, operatorNamespace)
+	for _, rule := range slices.Concat(shippedRules(t), leaderElectionRules(t), metricsRules(t)) {
+		awaitPermission(t, user, operatorNamespace, rule)
+	}
+
+	s := newShop(t)
+	server := runPayU(t, payutest.Config{})
+	metrics := freeAddress(t)
+	flags := append(asking(server), "--leader-election-namespace="+operatorNamespace, "--metrics-bind-address="+metrics, "--watch-label-selector=shop="+s.namespace)
+	o := launch(t, user.Kubeconfig, append(strings.Fields(args), flags...)...)
+	s.useEverything()
+	awaitEvent(s, "links", "Refreshed")
+	awaitEvent(s, "refused", "InvalidClient")
+	expectScrapes(t, metrics)
+	expectSeenByKubectl(s)
+	o.stop()
+
+	o.expectNothingForbidden(name)
+	if events := must(cluster.Kubectl(ctx, "get", "events", "-n", operatorNamespace))(t); !strings.Contains(events, "became leader") {
+		t.Errorf("no event tells who leads:\n%s", events)
+	}
+	for _, unused := range unusedPermissions(t, name) {
+		t.Logf("shipped, but not used by this test: %s", unused)
+	}
+}
+
+// expectSeenByKubectl checks that a user finds what happened where users look.
+func expectSeenByKubectl(s *shop) {
+	s.Helper()
+	described := must(cluster.Kubectl(s.ctx, "describe", "payutoken/links", "-n", s.namespace))(s.T)
+	for _, words := range []string{"Refreshed", `Wrote the token into Secret "links"`, `Wrote the token into Secret "moved"`} {
+		if !strings.Contains(described, words) {
+			s.Errorf("kubectl describe does not show %q:\n%s", words, described)
+		}
+	}
+	events := must(cluster.Kubectl(s.ctx, "get", "events", "-n", s.namespace))(s.T)
+	if !strings.Contains(events, "InvalidClient") || !strings.Contains(events, "payutoken/refused") {
+		s.Errorf("kubectl get events:\n%s", events)
+	}
+	columns := must(cluster.Kubectl(s.ctx, "get", "payutok", "links", "-n", s.namespace))(s.T)
+	if got := strings.Fields(columns)[:6]; !slices.Equal(got, []string{"NAME", "READY", "REASON", "ENVIRONMENT", "SECRET", "EXPIRES"}) {
+		s.Errorf("kubectl get payutok:\n%s", columns)
+	}
+}
+
+// unusedPermissions are those of the shipped roles that the audit log does not show. The API server asks for "create"
+// where an apply creates, and logs "patch".
+func unusedPermissions(t *testing.T, user string) []string {
+	t.Helper()
+	unused := map[string]bool{}
+	for _, rule := range slices.Concat(shippedRules(t), leaderElectionRules(t), metricsRules(t)) {
+		for _, verb := range rule.Verbs {
+			unused[verb+" "+rule.APIGroups[0]+"/"+rule.Resources[0]] = true
+		}
+	}
+	for _, c := range callsOf(t, user) {
+		if ref := c.ObjectRef; ref != nil {
+			delete(unused, c.Verb+" "+strings.TrimSuffix(ref.Group+"/"+ref.Resource+"/"+ref.Subresource, "/"))
+		}
+	}
+	return slices.Sorted(maps.Keys(unused))
+}

@@ -1,0 +1,163 @@
+package main_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
+	t.Parallel()
+	closed := "https://" + freeAddress(t)
+	silent := "https://" + silentServer(t)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "<html>Hello</html>") }))
+	t.Cleanup(web.Close)
+	for name, test := range map[string]struct {
+		refusal
+		limit time.Duration
+	}{
+		"no kubeconfig at all": {refusal{says: []string{"--kubeconfig", "KUBECONFIG"}}, soon},
+		"a kubeconfig that does not exist": {refusal{args: []string{"--kubeconfig=/missing/config"},
+			says: []string{"/missing/config", "no such file"}}, soon},
+		"KUBECONFIG names the cluster": {refusal{env: []string{"KUBECONFIG=" + kubeconfig(t, closed, "")},
+			says: []string{closed, "connection refused"}}, soon},
+		"nobody listens there": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, closed, "")},
+			says: []string{closed, "does not answer", "connection refused"}}, soon},
+		"a server that accepts and never answers": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, silent, "")},
+			says: []string{silent, "does not answer", "timeout"}}, 20 * time.Second},
+		"a web server that is no API server": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, web.URL, "")},
+			says: []string{web.URL}}, soon},
+		"a token that the API server does not know": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, cluster.Config.Host, "unknown")},
+			says: []string{cluster.Config.Host, "credentials", "kubeconfig"}}, soon},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.expect(t, test.limit)
+		})
+	}
+}
+
+// silentServer accepts connections and says nothing. It returns its address.
+func silentServer(t *testing.T) string {
+	t.Helper()
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			connection, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { connection.Close() })
+		}
+	}()
+	return l.Addr().String()
+}
+
+// kubeconfig writes a file that leads to a server, which is trusted if it is the API server.
+func kubeconfig(t *testing.T, server, token string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "x",
+"contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+"clusters": [{"name": "x", "cluster": {"server": %q, "certificate-authority-data": %q}}],
+"users": [{"name": "x", "user": {"token": %q}}]}`, server, base64.StdEncoding.EncodeToString(cluster.Config.CAData), token)
+	if !strings.HasPrefix(server, "https") {
+		content = strings.Replace(content, "certificate-authority-data", "ignored", 1)
+	}
+	check(t, os.WriteFile(file, []byte(content), 0o600))
+	return file
+}
+
+// TestWithoutTheCRDTheManagerEndsInOneLine is not parallel, so that no other test misses the CRD.
+func TestWithoutTheCRDTheManagerEndsInOneLine(t *testing.T) {
+	must(cluster.Kubectl(t.Context(), "delete", "crd/payutokens.auth.payu.in"))(t)
+	t.Cleanup(func() { // the test's own context has ended by then
+		must(cluster.Kubectl(context.Background(), "create", "-f", "../../config/crd/bases"))(t)
+		await(t, "PayUTokens are known again", payUTokensAreKnown)
+	})
+	await(t, "PayUTokens are no longer known", func() bool { return !payUTokensAreKnown() })
+	refusal{args: []string{"--kubeconfig=" + cluster.Kubeconfig},
+		says: []string{"PayUTokens", "install the CRD", "config/crd/bases/auth.payu.in_payutokens.yaml"}}.expect(t, soon)
+}
+
+func payUTokensAreKnown() bool {
+	return cluster.Client.List(context.Background(), &v1alpha1.PayUTokenList{}) == nil
+}
+
+func TestWithoutPermissionsTheManagerEndsInOneLine(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	nobody := newUser(t, "nobody")
+	only := newUser(t, "only-here")
+	s.grant(only, "only-here", shippedRules(t))
+	for name, test := range map[string]refusal{
+		"no role at all": {args: []string{"--kubeconfig=" + nobody.Kubeconfig},
+			says: []string{"no permission to get, list, watch payutokens.auth.payu.in in all namespaces", "config/rbac"}},
+		"no role in a namespace": {args: []string{"--kubeconfig=" + nobody.Kubeconfig, "--watch-namespaces=shop"},
+			says: []string{`no permission to get, list, watch payutokens.auth.payu.in in namespace "shop"`, "config/rbac"}},
+		"a Role, and no flag that names its namespace": {args: []string{"--kubeconfig=" + only.Kubeconfig},
+			says: []string{"in all namespaces", "--watch-namespaces"}},
+		"a Role in one namespace of two": {args: []string{"--kubeconfig=" + only.Kubeconfig, "--watch-namespaces=" + s.namespace + ",other"},
+			says: []string{`in namespace "other"`}},
+		"no role for the Lease": {args: []string{"--kubeconfig=" + only.Kubeconfig, "--watch-namespaces=" + s.namespace,
+			"--leader-elect", "--leader-election-namespace=" + s.namespace},
+			says: []string{"no permission to get, create, update leases.coordination.k8s.io in namespace", s.namespace, "leader_election.yaml"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.expect(t, soon)
+		})
+	}
+}
+
+// TestEveryPermissionIsMissed takes one verb after the other away from the shipped roles.
+func TestEveryPermissionIsMissed(t *testing.T) {
+	t.Parallel()
+	shipped := slices.DeleteFunc(slices.Concat(shippedRules(t), leaderElectionRules(t)), aboutEvents)
+	for i, rule := range shipped {
+		resource, subresource, _ := strings.Cut(rule.Resources[0], "/")
+		for _, verb := range rule.Verbs {
+			t.Run("without "+verb+" "+rule.Resources[0], func(t *testing.T) {
+				t.Parallel()
+				lacking := slices.Clone(shipped)
+				lacking[i].Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(v string) bool { return v == verb })
+				s := newShop(t)
+				name := "lacking-" + s.namespace
+				user := newUser(t, name)
+				s.grant(user, name, slices.DeleteFunc(lacking, func(r rbacv1.PolicyRule) bool { return len(r.Verbs) == 0 }))
+				refusal{
+					args: append(s.electing(), "--kubeconfig="+user.Kubeconfig, "--watch-namespaces="+s.namespace),
+					says: []string{"no permission to " + verb + " " + resource, subresource, s.namespace},
+				}.expect(t, soon)
+			})
+		}
+	}
+}
+
+func aboutEvents(rule rbacv1.PolicyRule) bool { return rule.Resources[0] == "events" }
+
+// TestWithoutEventsTokensAreKept: nobody should go without a token because nobody may be told of it.
+func TestWithoutEventsTokensAreKept(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	user, name := newServiceAccount(t, s.namespace)
+	s.grant(user, name, slices.DeleteFunc(shippedRules(t), aboutEvents))
+	launch(t, user.Kubeconfig, append(asking(runPayU(t, payutest.Config{})), "--watch-namespaces="+s.namespace)...)
+	s.create("links")
+	s.awaitReady("links")
+}
