@@ -1,0 +1,132 @@
+// Command chaos proves that the operator keeps its promises while everything around it fails. It runs a real
+// kube-apiserver and etcd, two manager processes with leader election and with exactly the RBAC of config/rbac, and a
+// simulator of PayU's token server with tokens that live for seconds. Then it kills and stops the leader, restarts the
+// API server, stops etcd, cuts and slows the token server, changes its mode and rotates credentials, in an order drawn
+// from a seed, each time until all has recovered:
+//
+//	go run ./test/chaos                   every disturbance at least once, in about 4 minutes
+//	go run ./test/chaos --duration=75s    as many as fit, the kill of the leader among them
+//
+// An observer that shares nothing with the operator watches every target Secret and asks the simulator what it issued.
+// From what it saw, these are proved, and the program exits with 1 if one of them does not hold:
+//
+//   - A target Secret always holds, whole, a token that PayU issued for exactly this client and set of scopes, that was
+//     alive when it was written, and that its expires_at does not flatter. No version of it is empty or mixed of two.
+//   - A token is replaced only by one that PayU issued later. It is never lost because something failed.
+//   - No Secret is without a live token while nothing is wrong; under a disturbance, no longer than that explains.
+//   - PayU is asked at half of a token's life at the earliest. A kill or a restart costs no request, except one for each
+//     token that was lost with the process before all its Secrets held it. Failures are followed by the back-off that is
+//     promised; one request at a time is under way for a client and set of scopes, unless leaders overlap.
+//   - Secrets of others are never touched, and a PayUToken whose target is one of them costs no request.
+//   - The managers end only where they have to (a lost lease, no API server), and never panic.
+//   - Soon after a disturbance everything is Ready, Refreshed and not Stalled.
+//   - No log at debug level, event, status, metric, Lease, ConfigMap, label or annotation holds a client secret or a
+//     token that ever existed, nor its beginning or end: raw, percent-encoded or base64. The search is proved on the
+//     Secrets, where it must find them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+var (
+	// errInterrupted ends the run on behalf of the user.
+	errInterrupted = errors.New("interrupted")
+	// errViolated ends a run that found something. The report has told what.
+	errViolated = errors.New("the operator broke a promise")
+)
+
+// options are the flags.
+type options struct {
+	duration      time.Duration
+	tokens        int
+	seed          uint64
+	only          string
+	keepLogs      bool
+	managerPath   string
+	simulatorPath string
+}
+
+func main() {
+	var o options
+	pflag.DurationVar(&o.duration, "duration", fullRound, "how long to disturb; setting up takes half a minute more")
+	pflag.IntVar(&o.tokens, "tokens", 200, "how many PayUTokens there are")
+	pflag.Uint64Var(&o.seed, "seed", 0, "what the order and the details of the disturbances are drawn from; 0 draws it, too")
+	pflag.StringVar(&o.only, "only", "", "play only the disturbances whose name holds this `text`, to look into one of them")
+	pflag.BoolVar(&o.keepLogs, "keep-logs", false, "leave logs, events and all that was searched in a folder; after a violation it stays anyway")
+	pflag.StringVar(&o.managerPath, "manager", "", "a `program` built before from cmd/manager; by default bin/manager is built")
+	pflag.StringVar(&o.simulatorPath, "simulator", "", "a `program` built before from cmd/payu-simulator; by default bin/payu-simulator is built")
+	pflag.Usage = func() {
+		fmt.Fprintf(os.Stderr, "chaos proves that the operator keeps its promises while everything around it fails.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
+	}
+	pflag.Parse()
+	if o.seed == 0 {
+		o.seed = 1 + rand.Uint64N(999_999) // short enough to be typed
+	}
+	ctrl.SetLogger(logr.Discard()) // the report tells what matters
+	klog.SetLogger(logr.Discard())
+
+	err := run(o)
+	switch {
+	case errors.Is(err, errInterrupted):
+		os.Exit(130)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "chaos:", oneLine(err))
+		os.Exit(1)
+	}
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// run makes the run, and cleans up after it.
+func run(o options) error {
+	if o.tokens < fewestTokens {
+		return fmt.Errorf("--tokens=%d: want %d or more, so that there is one of each kind", o.tokens, fewestTokens)
+	}
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
+	endOnSignal(end)
+
+	c, err := newChaos(o, end)
+	if err != nil {
+		return err
+	}
+	err = c.run(ctx)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return c.close(err)
+}
+
+// endOnSignal ends the run on Ctrl-C and its like, and when the program's parent is gone: `go run` does not hand a
+// SIGTERM on. Catching SIGPIPE keeps a closed stdout from killing the program before it has cleaned up.
+func endOnSignal(end context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	parent := os.Getppid()
+	go func() {
+		for {
+			select {
+			case <-signals:
+				end(errInterrupted)
+			case <-time.After(time.Second):
+				if os.Getppid() != parent {
+					end(errInterrupted)
+				}
+			}
+		}
+	}()
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+const (
+	// tokenLife is short, so that a run of minutes sees many lives.
+	tokenLife = 24 * time.Second
+	// steadyLife is PayU's own. It outlasts the run, whatever happens to the operator.
+	steadyLife = 2 * time.Hour
+)
+
+// simulator is PayU's token server, played by a process of its own.
+type simulator struct {
+	*process
+	payutest.Admin
+	url    string
+	caFile string
+}
+
+// startSimulator starts a token server that knows the clients of a file.
+func startSimulator(ctx context.Context, path, caFile, clientsFile string, life time.Duration, log io.Writer) (*simulator, error) {
+	s := &simulator{caFile: caFile}
+	greeting, stdout := io.Pipe()
+	var err error
+	s.process, err = launch(stdout, log, path,
+		"--bind-address=127.0.0.1:0", "--admin-bind-address=127.0.0.1:0", "--tls", "--ca-file-out="+caFile,
+		"--clients-file="+clientsFile, "--token-ttl="+life.String())
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { greeting.CloseWithError(context.Cause(ctx)) })
+	defer stop()
+	return s, s.readAddresses(greeting)
+}
+
+// readAddresses reads the line that the simulator prints when it listens.
+func (s *simulator) readAddresses(greeting *io.PipeReader) error {
+	line, err := bufio.NewReader(greeting).ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("waiting for the simulator's addresses: %w", err)
+	}
+	go io.Copy(io.Discard, greeting) // it prints nothing more; if it did, it would not have to wait
+	if _, err = fmt.Sscanf(line, "payu-simulator: listening on %s (admin %s", &s.url, &s.BaseURL); err != nil {
+		return fmt.Errorf("the simulator printed %q, not its addresses: %w", line, err)
+	}
+	s.BaseURL = strings.TrimSuffix(s.BaseURL, ")")
+	return nil
+}
+
+// books are what the simulators know: all that they issued and were asked, also what they have forgotten meanwhile.
+type books struct {
+	issued   map[string]payutest.Issued // by token
+	gifts    map[source][]gift
+	requests []payutest.Request // in the order of answers
+	known    map[payutest.Request]bool
+	// inFlight is how many requests of a source there were at once, at most.
+	inFlight map[source]int
+}
+
+// gift is a request that was answered with a new token.
+type gift struct {
+	asked time.Time
+	token string
+}
+
+func newBooks() *books {
+	return &books{issued: map[string]payutest.Issued{}, gifts: map[source][]gift{}, known: map[payutest.Request]bool{}, inFlight: map[source]int{}}
+}
+
+// update reads on. It is called often enough for the simulator not to have forgotten anything yet.
+func (b *books) update(ctx context.Context, s *simulator) error {
+	requests, err := s.Requests(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the simulator for its requests: %w", err)
+	}
+	issued, err := s.Issued(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the simulator what it issued: %w", err)
+	}
+	counters, err := s.Counters(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the simulator for its counters: %w", err)
+	}
+	b.add(requests, issued)
+	for client, most := range counters.MaxInFlight {
+		for scopes, n := range most {
+			b.inFlight[source{client, scopes}] = n
+		}
+	}
+	return nil
+}
+
+// add notes what is new. A token belongs to the request of its source that was answered with a success when it was made:
+// both lists are in the order of answers.
+func (b *books) add(requests []payutest.Request, issued []payutest.Issued) {
+	successes := map[source][]payutest.Request{}
+	for _, r := range requests {
+		if b.known[r] {
+			continue
+		}
+		b.known[r] = true
+		b.requests = append(b.requests, r)
+		if r.Outcome == payutest.OutcomeSuccess {
+			from := source{r.ClientID, r.Scope}
+			successes[from] = append(successes[from], r)
+		}
+	}
+	for _, i := range issued {
+		from := source{i.ClientID, payutest.ScopeSet(i.Scopes)}
+		_, known := b.issued[i.Token]
+		waiting := successes[from]
+		if !known && len(waiting) == 0 {
+			continue // its request was answered after the requests were read: next time
+		}
+		b.issued[i.Token] = i
+		if !known {
+			b.gifts[from] = append(b.gifts[from], gift{waiting[0].ReceivedAt, i.Token})
+			successes[from] = waiting[1:]
+		}
+	}
+}
