@@ -7,6 +7,7 @@ IMAGE   ?= payu-token-operator:$(VERSION)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := go tool -modfile=hack/tools/go.mod
+HELM    := go tool -modfile=hack/helm/go.mod helm
 LINT    := go tool -modfile=hack/golangci-lint/go.mod golangci-lint
 # The race detector needs a C compiler.
 RACE    := $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
@@ -40,15 +41,24 @@ build: ## Build bin/manager and bin/payu-simulator.
 image: ## Build the container image IMAGE with docker.
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
+.PHONY: chart
+chart: ## Package the Helm chart into dist.
+	$(HELM) package charts/payu-token-operator --destination dist
+
+.PHONY: golden
+golden: ## Write anew what the chart renders, for its tests.
+	go test ./test/chart -run Golden -update
+
 .PHONY: generate
 generate: ## Generate the CRD, the deep copies and the ClusterRole from the Go sources.
 	$(TOOL) controller-gen object crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=payu-token-operator paths=./internal/controller/... output:rbac:artifacts:config=config/rbac
+	cp config/crd/bases/*.yaml charts/payu-token-operator/files/
 
 ##@ Check
 
 .PHONY: test
-test: ## Run all tests with the race detector, on a real API server (built once if it cannot be downloaded: about 6 minutes).
+test: ## Run all tests with the race detector, on a real API server (if it cannot be downloaded it is built once, as Helm is: about 10 minutes).
 	@KUBEBUILDER_ASSETS=$$(hack/controlplane/assets) && export KUBEBUILDER_ASSETS && \
 	echo "Running all tests$(if $(RACE),, without the race detector for lack of a C compiler,) against the API server in $$KUBEBUILDER_ASSETS" && \
 	go test $(RACE) -timeout 15m $(if $(RUN),-run '$(RUN)') ./...
@@ -77,7 +87,7 @@ verify: verify-generate verify-format verify-tidy lint ## Check that generated f
 verify-generate: # What is generated must be what is committed.
 	@before=$$(cat $(GENERATED) | cksum) && $(MAKE) --no-print-directory -s generate && \
 	[ "$$before" = "$$(cat $(GENERATED) | cksum)" ] || { echo "Generated files were out of date: commit what 'make generate' made of them"; exit 1; }
-GENERATED = config/crd/bases/*.yaml config/rbac/role.yaml api/v1alpha1/zz_generated.deepcopy.go
+GENERATED = config/crd/bases/*.yaml config/rbac/role.yaml api/v1alpha1/zz_generated.deepcopy.go charts/payu-token-operator/files/*.yaml
 
 .PHONY: verify-format
 verify-format: # gofmt decides.
@@ -85,7 +95,7 @@ verify-format: # gofmt decides.
 
 .PHONY: verify-tidy
 verify-tidy: # go.mod holds what is used, and nothing else.
-	@for module in . hack/tools hack/golangci-lint hack/controlplane; do (cd $$module && go mod tidy -diff) || exit 1; done
+	@for module in . hack/tools hack/golangci-lint hack/controlplane hack/helm; do (cd $$module && go mod tidy -diff) || exit 1; done
 
 .PHONY: lint
 lint: ## Run golangci-lint with the linters of .golangci.yml.

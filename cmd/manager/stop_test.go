@@ -124,7 +124,6 @@ func (s *shop) holder() string {
 
 // TestNoTokenOfABurstIsLost stops an operator whose workers cannot keep up with what PayU gives.
 func TestNoTokenOfABurstIsLost(t *testing.T) {
-	t.Skip("internal/controller loses tokens here: on SIGTERM the context of a worker that writes ends, and the queue drops what no worker has taken")
 	t.Parallel()
 	const many = 40
 	s := newShop(t)
