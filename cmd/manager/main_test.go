@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -47,6 +48,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer cluster.Stop()
+		flag.Parse()
+		flag.Set("test.parallel", "4") // the tests wait for Leases and timeouts more than they work
 		return m.Run()
 	}())
 }

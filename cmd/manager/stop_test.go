@@ -125,7 +125,7 @@ func (s *shop) holder() string {
 // TestNoTokenOfABurstIsLost stops an operator whose workers cannot keep up with what PayU gives.
 func TestNoTokenOfABurstIsLost(t *testing.T) {
 	t.Parallel()
-	const many = 40
+	const many = 24 // three times the workers
 	s := newShop(t)
 	server := payutest.Run(t, payutest.Config{Mode: payutest.RevokePrevious})
 	name := func(i int) string { return "links-" + strconv.Itoa(i) }
