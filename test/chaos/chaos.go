@@ -339,8 +339,11 @@ func (c *chaos) settle(ctx context.Context, limit time.Duration) error {
 			trouble = "the Lease is not renewed"
 		}
 		if trouble == "" {
-			if leader, _ := c.roles(ctx); leader == nil {
+			switch leader, _ := c.roles(ctx); {
+			case leader == nil:
 				trouble = "there are not one leader and one standby"
+			case !leader.idle(ctx):
+				trouble = "the leader has not looked at every PayUToken yet"
 			}
 		}
 		return trouble == ""

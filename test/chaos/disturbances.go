@@ -47,18 +47,18 @@ type disturbance struct {
 func disturbances() []disturbance {
 	return []disturbance{
 		{"leader killed", 24 * time.Second, (*chaos).killLeader},
-		{"leader killed, revoke-previous", 32 * time.Second, (*chaos).killLeaderRevoking},
-		{"leader stopped past its lease", 26 * time.Second, (*chaos).stopLeader},
+		{"leader killed, revoke-previous", 28 * time.Second, (*chaos).killLeaderRevoking},
+		{"leader stopped past its lease", 32 * time.Second, (*chaos).stopLeader},
 		{"leader stopped, revoke-previous", 32 * time.Second, (*chaos).stopLeaderRevoking},
-		{"leader ended (SIGTERM)", 6 * time.Second, (*chaos).endLeader},
+		{"leader ended (SIGTERM)", 5 * time.Second, (*chaos).endLeader},
 		{"standby killed", 5 * time.Second, (*chaos).killStandby},
-		{"API server restarted", 36 * time.Second, (*chaos).restartAPIServer},
-		{"etcd stopped", 26 * time.Second, (*chaos).stopEtcd},
-		{"token server cut", 20 * time.Second, (*chaos).cut},
-		{"token server slow", 14 * time.Second, (*chaos).slow},
-		{"mode revoke-previous", 20 * time.Second, (*chaos).revoke},
-		{"mode reuse", 40 * time.Second, (*chaos).reuse},
-		{"credentials rotated", 6 * time.Second, (*chaos).rotate},
+		{"API server restarted", 14 * time.Second, (*chaos).restartAPIServer},
+		{"etcd stopped", 17 * time.Second, (*chaos).stopEtcd},
+		{"token server cut", 14 * time.Second, (*chaos).cut},
+		{"token server slow", 12 * time.Second, (*chaos).slow},
+		{"mode revoke-previous", 15 * time.Second, (*chaos).revoke},
+		{"mode reuse", 28 * time.Second, (*chaos).reuse},
+		{"credentials rotated", 5 * time.Second, (*chaos).rotate},
 	}
 }
 

@@ -30,6 +30,9 @@ const (
 // calmName is what a time is called in which nothing is wrong.
 const calmName = "calm"
 
+// calmTimes is what is under way while nothing is.
+var calmTimes = &phase{name: calmName}
+
 // violation is a promise that was broken, and a line of evidence.
 type violation struct{ promise, evidence string }
 
@@ -345,7 +348,7 @@ func (r record) phaseAt(at time.Time) *phase {
 			break
 		}
 	}
-	return &phase{name: calmName}
+	return calmTimes
 }
 
 func (r record) sources() []source {

@@ -303,11 +303,16 @@ func newest(seen []sight) sight {
 func (o *observer) trouble(now time.Time) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	shared := map[source]string{}
 	for name, s := range o.targets {
 		last := newest(o.sights[name])
 		if last.token == "" {
 			return fmt.Sprintf("Secret %s holds no token", name)
 		}
+		if first := shared[s.source()]; first != "" && first != last.token {
+			return fmt.Sprintf("Secret %s holds another token than another one of client %s", name, s.client)
+		}
+		shared[s.source()] = last.token
 		if age := now.Sub(last.at); !s.steady && age > s.renewalAge()+overdueGrace {
 			return fmt.Sprintf("the token in Secret %s, due after %s, is %s old", name, shown(s.renewalAge()), shown(age))
 		}

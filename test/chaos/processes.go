@@ -194,6 +194,20 @@ func (r *replica) leads(ctx context.Context) bool {
 	return strings.Contains(r.scrape(ctx), `leader_election_master_status{name="payu-token-operator"} 1`)
 }
 
+// idle reports whether no PayUToken waits for the manager to look at it.
+func (r *replica) idle(ctx context.Context) bool {
+	depth := false
+	for line := range strings.Lines(r.scrape(ctx)) {
+		if strings.HasPrefix(line, `workqueue_depth{controller="payutoken"`) {
+			depth = true
+			if !strings.HasSuffix(strings.TrimSpace(line), " 0") {
+				return false
+			}
+		}
+	}
+	return depth
+}
+
 // ready reports whether the manager's caches are filled.
 func (r *replica) ready(ctx context.Context) bool {
 	_, probes := r.addresses()

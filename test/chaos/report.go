@@ -108,27 +108,50 @@ func (c *chaos) totals(r record) string {
 		n, _ := replica.count()
 		starts += n
 	}
-	outcomes, lives := map[string]int{}, 0.0
+	outcomes := map[string]int{}
 	for _, q := range c.books.requests {
 		outcomes[q.Outcome]++
 	}
-	short := 0
-	for from, gifts := range c.books.gifts {
-		if !r.isSteady(from) {
-			short++
-			lives += float64(len(gifts))
-		}
-	}
-	span := r.end.Sub(r.phases[0].began)
-	perLife := lives / float64(max(short, 1)) / (span.Seconds() / tokenLife.Seconds())
+	average, most := r.perLife()
 	return aligned([]string{
 		fmt.Sprintf("managers:\t%d killed, %d stopped and resumed, %d ended, %d starts in all, %d takeovers", c.kills, c.stops, c.ends, starts, len(r.takeovers)),
 		fmt.Sprintf("API server and etcd:\t%d restarts", c.restarts),
-		fmt.Sprintf("PayUTokens:\t%d of %d sources, %d tokens of %s written into Secrets, %d of them renewals", len(r.subjects), c.population.sources(),
-			c.observer.written(), tokenLife, c.observer.written()-len(c.population.regular())),
+		fmt.Sprintf("PayUTokens:\t%d of %d sources; tokens appeared in Secrets %d times, %d of them renewals", len(r.subjects), c.population.sources(),
+			c.observer.written(), c.observer.written()-len(c.population.regular())),
 		fmt.Sprintf("token requests:\t%d (%s)", len(c.books.requests), counted(outcomes)),
-		fmt.Sprintf("tokens per life of %s:\t%.2f on average, a renewal at %d %% being %.2f; tokens of %s: %s", tokenLife, perLife, 67, 100/67., steadyLife, r.steadyRequests()),
+		fmt.Sprintf("per life of %s:\t%.2f requests of a source on average, %d tokens for it at most", shown(tokenLife), average, most),
+		fmt.Sprintf("for all lives of %s:\t%s", shown(steadyLife), r.steadyRequests()),
 	})
+}
+
+// perLife returns how many requests a source with tokens of seconds made in the life of a token, on average, and how many
+// tokens it was given in one, at most.
+func (r record) perLife() (average float64, most int) {
+	sources, requests := 0, 0
+	for _, from := range r.sources() {
+		if !r.isSteady(from) && len(r.books.gifts[from]) > 0 {
+			sources++
+			most = max(most, densest(r.books.gifts[from]))
+		}
+	}
+	for _, q := range r.books.requests {
+		if !r.isSteady(source{q.ClientID, q.Scope}) {
+			requests++
+		}
+	}
+	lives := r.end.Sub(r.phases[0].began).Seconds() / tokenLife.Seconds()
+	return float64(requests) / lives / float64(max(sources, 1)), most
+}
+
+// densest returns how many gifts there were within the life of one, at most.
+func densest(gifts []gift) int {
+	most := 0
+	for n := range gifts {
+		end := gifts[n].asked.Add(tokenLife)
+		within, _ := slices.BinarySearchFunc(gifts[n:], end, func(g gift, end time.Time) int { return g.asked.Compare(end) })
+		most = max(most, within)
+	}
+	return most
 }
 
 // steadyRequests says what the tokens of hours cost.
