@@ -30,6 +30,8 @@ type situation struct {
 	unreadable *problem
 	// progress is what is known of the requests for the source.
 	progress payu.Progress
+	// latest is when the latest token was fetched that the target of any PayUToken of the source holds.
+	latest time.Time
 
 	// target is the Secret of the target's name, nil if there is none; holding is what it holds if it is ours.
 	target  *corev1.Secret
@@ -238,11 +240,21 @@ func (s situation) mustAsk() bool {
 	}
 }
 
-// due reports whether a new token is wanted: there is none, it is old, a user wants one, or the last attempt failed.
+// due reports whether a new token is wanted: there is none, it is old or behind, a user wants one, or the last attempt
+// failed.
 func (s situation) due() bool {
 	held := s.held()
 	return !held.ValidAt(s.now) || fromTheFuture(held, s.now) || !s.now.Before(s.renewAt()) ||
-		s.refreshPending() || s.keyKnown() && s.progress.Failures > 0
+		s.behind() || s.refreshPending() || s.keyKnown() && s.progress.Failures > 0
+}
+
+// behind reports whether the target of another PayUToken of the source holds a later token, which PayU did not give to
+// this process: another leader ended before it had written that one to all, and in revoke-previous mode the older one
+// is dead. One request gives all the same token again. The later one is not taken over, since a seal can be forged.
+func (s situation) behind() bool { return s.outpaced() && !s.latest.After(s.now) }
+
+func (s situation) outpaced() bool {
+	return s.right() && s.latest.After(s.held().FetchedAt) && s.latest.After(s.progress.Token.FetchedAt)
 }
 
 func (s situation) renewAt() time.Time {

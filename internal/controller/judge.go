@@ -275,6 +275,9 @@ func (s situation) moments() []time.Time {
 	if at := s.token.Status.NextAttemptAt; at != nil {
 		list = append(list, at.Time)
 	}
+	if s.outpaced() {
+		list = append(list, s.latest)
+	}
 	return list
 }
 

@@ -87,7 +87,9 @@ type memories struct {
 	byName   map[types.NamespacedName]*memory
 	wakeAt   map[types.NamespacedName]time.Time
 	sourceOf map[types.NamespacedName]string // Key.Source
-	sharers  map[string]map[types.NamespacedName]struct{}
+	// sharers has, for each source, when the token was fetched that the target of each PayUToken holds; zero if it
+	// holds none.
+	sharers map[string]map[types.NamespacedName]time.Time
 	// woken are those whose token has changed and who were not looked at since.
 	woken map[types.NamespacedName]struct{}
 }
@@ -97,7 +99,7 @@ func newMemories() *memories {
 		byName:   map[types.NamespacedName]*memory{},
 		wakeAt:   map[types.NamespacedName]time.Time{},
 		sourceOf: map[types.NamespacedName]string{},
-		sharers:  map[string]map[types.NamespacedName]struct{}{},
+		sharers:  map[string]map[types.NamespacedName]time.Time{},
 		woken:    map[types.NamespacedName]struct{}{},
 	}
 }
@@ -128,15 +130,40 @@ func (all *memories) share(name types.NamespacedName, source string) (orphan str
 	if source != "" {
 		all.sourceOf[name] = source
 		if all.sharers[source] == nil {
-			all.sharers[source] = map[types.NamespacedName]struct{}{}
+			all.sharers[source] = map[types.NamespacedName]time.Time{}
 		}
-		all.sharers[source][name] = struct{}{}
+		all.sharers[source][name] = time.Time{}
 	}
 	if old != "" && len(all.sharers[old]) == 0 {
 		delete(all.sharers, old)
 		return old
 	}
 	return ""
+}
+
+// hold notes when the token that a target holds was fetched. It returns the latest such time among all that share the
+// source and, if that is this one's and new, those whose targets hold an older token.
+func (all *memories) hold(name types.NamespacedName, fetchedAt time.Time) (latest time.Time, behind []types.NamespacedName) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	sharers := all.sharers[all.sourceOf[name]]
+	if sharers == nil {
+		return fetchedAt, nil
+	}
+	isNew := !sharers[name].Equal(fetchedAt)
+	sharers[name] = fetchedAt
+	for other, at := range sharers {
+		if at.After(latest) {
+			latest = at
+		}
+		if isNew && !at.IsZero() && at.Before(fetchedAt) {
+			behind = append(behind, other)
+		}
+	}
+	if latest.After(fetchedAt) {
+		behind = nil
+	}
+	return latest, behind
 }
 
 // forget drops a PayUToken that is gone, and returns the source that nobody has any more because of it.

@@ -206,7 +206,20 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 		}
 		s.progress = payu.Progress{Token: r.Tokens.Look(payu.Key{Source: s.holding.seal.source}).Token}
 	}
+	r.compare(&s)
 	return s, false, nil
+}
+
+// compare finds out whether others of the source hold a later token, and has those looked at that hold an older one.
+func (r *Reconciler) compare(s *situation) {
+	latest, behind := r.memories.hold(client.ObjectKeyFromObject(s.token), s.held().FetchedAt)
+	s.latest = latest
+	if !latest.After(s.progress.Token.FetchedAt) {
+		return // what PayU gives to this process reaches all without it
+	}
+	for _, name := range behind {
+		r.queue.Add(reconcile.Request{NamespacedName: name})
+	}
 }
 
 // learn keeps the token that the target holds in memory, so that it can be written again if the target is damaged.

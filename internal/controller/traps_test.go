@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -321,6 +322,75 @@ func TestAnotherLeadersLaterTokenIsKept(t *testing.T) { // trap 10
 	}
 	w.run()
 	w.expectRequests(3)
+}
+
+// TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken has a leader die when one of two Secrets has got the new token: in
+// revoke-previous mode the other one holds a dead token then, which looks as good as any.
+func TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken(t *testing.T) { // traps 3, 10
+	for name, lookAgain := range map[string]func(*world){
+		"the next process": func(w *world) { w.restart() },
+		"a leader at work": func(*world) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
+			w.credentials("payu-credentials", "merchant", secretOne)
+			w.create("first")
+			w.create("second", func(p *v1alpha1.PayUToken) {
+				p.Spec.Target.Template.Data = map[string]v1alpha1.DataTemplate{"access_token": "{{ .AccessToken }}"}
+			})
+			w.run()
+			w.clock.SetTime(start.Add(10 * time.Second))
+			dying := *w
+			dying.restart()
+			dying.edit("first", refresh("now"))
+			dying.reconcile("first")
+			dying.operator.Tokens.Wait()
+			dying.reconcile("first")
+			if w.value("first") == w.value("second") {
+				t.Fatal("the test needs Secrets with different tokens")
+			}
+			lookAgain(w)
+			w.clock.SetTime(start.Add(11 * time.Second))
+			w.run()
+			w.expectLive("first")
+			w.expectLive("second")
+			w.expectRequests(3)
+			w.expectConditions("second", good)
+			w.restart()
+			w.run()
+			w.pass(time.Hour)
+			w.expectRequests(3)
+		})
+	}
+}
+
+// TestALaterTokenThatCannotBeSharedIsLeftAlone has one Secret keep a later token than the others: to ask again does not
+// help, and must not be repeated.
+func TestALaterTokenThatCannotBeSharedIsLeftAlone(t *testing.T) { // trap 3
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("first")
+	w.create("second")
+	w.run()
+	w.clock.SetTime(start.Add(time.Minute))
+	w.faults.set(nil, func(name string) error {
+		if name == "second" {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), name, errors.New("no"))
+		}
+		return nil
+	})
+	w.edit("first", refresh("now"))
+	w.run()
+	w.restart()
+	w.run()
+	w.pass(time.Hour)
+	w.expectRequests(2)
+	w.faults.set(nil, nil)
+	w.pass(10 * time.Minute)
+	w.expectRequests(3)
+	if w.value("first") != w.value("second") {
+		t.Error("two tokens of one source")
+	}
 }
 
 func TestAStaleCacheIsWaitedFor(t *testing.T) { // trap 11

@@ -310,7 +310,7 @@ func (o *observer) trouble(now time.Time) string {
 			return fmt.Sprintf("Secret %s holds no token", name)
 		}
 		if first := shared[s.source()]; first != "" && first != last.token {
-			return fmt.Sprintf("Secret %s holds another token than another one of client %s", name, s.client)
+			return fmt.Sprintf("Secret %s holds token %s since %s, another one of client %s holds %s", name, masked(last.token), clock(last.at), s.client, masked(first))
 		}
 		shared[s.source()] = last.token
 		if age := now.Sub(last.at); !s.steady && age > s.renewalAge()+overdueGrace {
