@@ -138,7 +138,15 @@ func restConfig(o options) (*rest.Config, error) {
 }
 
 func newManager(ctx context.Context, config *rest.Config, o options, payuClient *payu.Client) (ctrl.Manager, error) {
-	mgr, err := ctrl.NewManager(config, managerOptions(o))
+	options, mayAsk := managerOptions(o), func() bool { return true }
+	if o.leaderElect {
+		lease, err := newLeadership(config, o)
+		if err != nil {
+			return nil, err
+		}
+		options.LeaderElectionResourceLockInterface, mayAsk = lease, lease.isSure
+	}
+	mgr, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +162,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 			Request: payuClient.Token,
 			Now:     time.Now,
 			Random:  rand.Float64,
+			MayAsk:  mayAsk,
 			Observe: controller.NewRequestMetrics(metrics.Registry).Observe,
 		},
 		Clock:             clock.RealClock{},
@@ -174,10 +183,11 @@ func managerOptions(o options) manager.Options {
 	_ = v1alpha1.AddToScheme(scheme)
 	selector, _ := labels.Parse(o.watchLabelSelector) // validated
 	options := manager.Options{
-		Scheme:                  scheme,
-		LeaderElection:          o.leaderElect,
-		LeaderElectionID:        o.leaderElectionID,
-		LeaderElectionNamespace: o.leaderElectionNamespace,
+		Scheme:         scheme,
+		LeaderElection: o.leaderElect,
+		LeaseDuration:  ptr.To(leaseDuration),
+		RenewDeadline:  ptr.To(renewDeadline),
+		RetryPeriod:    ptr.To(retryPeriod),
 		// The Lease is given back once the last write is done, so that the next leader need not wait for its end.
 		LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress:        o.healthProbeBindAddress,

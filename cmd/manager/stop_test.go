@@ -116,6 +116,34 @@ func TestAStandbyTakesOverWhenTheLeaderDies(t *testing.T) {
 	t.Logf("took over after %s", time.Since(began).Round(time.Millisecond))
 }
 
+// TestALeaderThatSleptAsksNothing stops a leader for longer than its Lease lasts, as a suspended machine does, and has it
+// wake up with work to do that the next leader is doing.
+func TestALeaderThatSleptAsksNothing(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	server := runPayU(t, payutest.Config{Mode: payutest.RevokePrevious})
+	flags := append(s.electing(), "--token-request-timeout=1m") // so that the one request hangs for all of the test
+	leader := s.operate(server, flags...)
+	s.create("links")
+	s.awaitReady("links")
+	standby := s.operate(server, flags...)
+	leader.signal(syscall.SIGSTOP)
+	standby.awaitLog("Successfully acquired lease")
+	server.Inject(payutest.Fault{Hang: true})
+	s.change("links", refresh("now"))
+	check(t, server.Await(s.ctx, func(c payutest.Counters) bool { return c.InFlight == 1 }))
+	leader.signal(syscall.SIGCONT)
+	leader.awaitEnd()
+	for _, n := range server.Counters().MaxInFlight["merchant"] {
+		if n != 1 {
+			t.Errorf("%d requests at once, want one of the leader in office", n)
+		}
+	}
+	server.ClearFaults()
+	await(t, "the refresh is handled", func() bool { return s.token("links").Status.LastHandledRefreshAt == "now" })
+	s.expectLive(server, "links")
+}
+
 // holder returns who has the Lease, empty if nobody.
 func (s *shop) holder() string {
 	s.Helper()

@@ -34,6 +34,7 @@ func (l *life) restart() {
 		Request: l.client.Token,
 		Now:     l.Now,
 		Random:  func() float64 { return 0.5 },
+		MayAsk:  func() bool { return true },
 		Changed: func(source string) { l.changed <- source },
 		Observe: func(string, time.Duration, bool, *payu.Error) {},
 	}

@@ -12,6 +12,9 @@ import (
 // of connections, and a PayU that hangs in one environment does not keep the other waiting.
 const maxInFlight = 64
 
+// barredPause is how often to look whether this process may make requests.
+const barredPause = 500 * time.Millisecond
+
 // Tokens holds the one token that all with the same Source share, and sees to it that one request at a time is
 // made for it. It never waits: Ask begins a request, and Changed tells when it has ended.
 type Tokens struct {
@@ -21,6 +24,9 @@ type Tokens struct {
 	Now func() time.Time
 	// Random draws from [0, 1) for the jitter of the back-off.
 	Random func() float64
+	// MayAsk reports whether this process may make requests: not while another one may be the leader. Requests wait
+	// until it may.
+	MayAsk func() bool
 	// Changed is called after each request with the Key.Source that it was for.
 	Changed func(source string)
 	// Observe is called after each request, for metrics.
@@ -155,6 +161,9 @@ func (t *Tokens) run(ctx context.Context, source Source, key Key, held Token) {
 	defer t.running.Done()
 	slot := t.slot(source.Environment)
 	slot <- struct{}{}
+	for !t.MayAsk() && !t.isStopped() {
+		time.Sleep(barredPause)
+	}
 	if t.isStopped() { // what waited for its turn has not begun, and no longer does
 		<-slot
 		return

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,7 @@ type bench struct {
 	*clock
 	t      *testing.T
 	random float64
+	barred atomic.Bool
 
 	mu       sync.Mutex
 	calls    []*call // begun, in order
@@ -52,6 +54,7 @@ func newBench(t *testing.T) *bench {
 	b.Tokens = &payu.Tokens{
 		Now:     b.clock.Now,
 		Random:  func() float64 { return b.random },
+		MayAsk:  func() bool { return !b.barred.Load() },
 		Request: b.request,
 		Changed: func(source string) {
 			b.mu.Lock()
@@ -668,6 +671,33 @@ func TestDrainLetsTheQueueGo(t *testing.T) {
 	})
 }
 
+// TestNothingIsAskedWhileAnotherMayLead: a request waits until this process may make it, or ends.
+func TestNothingIsAskedWhileAnotherMayLead(t *testing.T) {
+	story(t, func(t *testing.T, b *bench) {
+		b.barred.Store(true)
+		s := source("shop", "a")
+		if p := b.ask(s); !p.InFlight || b.begun() != 0 {
+			t.Fatalf("%d requests, in flight %t: want one that waits", b.begun(), p.InFlight)
+		}
+		b.barred.Store(false)
+		time.Sleep(time.Second)
+		b.reply(s, b.fresh("t", time.Hour), nil)
+		if p := b.Look(s.Key()); p.Attempts != 1 || p.Token.AccessToken != "t" {
+			t.Errorf("%+v, want a token", p)
+		}
+		b.barred.Store(true)
+		b.ask(s)
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := b.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+		if n := b.begun(); n != 1 || len(b.changed) != 1 {
+			t.Errorf("%d requests, %d answers: want none of what was stopped while it waited", n, len(b.changed))
+		}
+	})
+}
+
 // TestTokensOverTLS has many PayUTokens of few clients storm a server that revokes the token before: one request per
 // source at a time, none in another's way, and everybody has the token that lives.
 func TestTokensOverTLS(t *testing.T) {
@@ -680,6 +710,7 @@ func TestTokensOverTLS(t *testing.T) {
 		Request: newClient(t, server.URL, server.CA.PEM(), long, time.Now).Token,
 		Now:     time.Now,
 		Random:  func() float64 { return 0.5 },
+		MayAsk:  func() bool { return true },
 		Changed: func(source string) { changed <- source },
 		Observe: func(string, time.Duration, bool, *payu.Error) {},
 	}

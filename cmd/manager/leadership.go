@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// The times of leader election, as controller-runtime has them by default.
+const (
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
+// leadership is the Lease that leaders hold. It knows whether this process can be sure to hold it: one that was stopped
+// for longer than the Lease lasts, with its machine or by the kernel, takes itself for the leader for up to renewDeadline
+// more, while another one leads.
+type leadership struct {
+	resourcelock.Interface
+
+	mu      sync.Mutex
+	renewed time.Time
+}
+
+// newLeadership returns the Lease that the flags name.
+func newLeadership(config *rest.Config, o options) (*leadership, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	identity := resourcelock.ResourceLockConfig{Identity: fmt.Sprintf("%s_%s", host, uuid.NewUUID())}
+	config = rest.AddUserAgent(config, "leader-election")
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.leaderElectionNamespace, o.leaderElectionID, identity, config, renewDeadline)
+	return &leadership{Interface: lock}, err
+}
+
+// isSure reports whether no other process can lead now. It lapses renewDeadline after the last renewal of the Lease, so
+// that a request for a token that has begun has five seconds to end before another one may lead.
+func (l *leadership) isSure() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	// The monotonic clock stands still while a machine sleeps, and the wall clock may be set back.
+	return now.Sub(l.renewed) < renewDeadline && now.Round(0).Sub(l.renewed.Round(0)) < renewDeadline
+}
+
+// Get reads the Lease.
+func (l *leadership) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := l.Interface.Get(ctx)
+	if err == nil && record.HolderIdentity != l.Identity() {
+		l.note(time.Time{})
+	}
+	return record, raw, err
+}
+
+// Create makes the Lease.
+func (l *leadership) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, record, l.Interface.Create)
+}
+
+// Update takes the Lease, renews it, or gives it back.
+func (l *leadership) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, record, l.Interface.Update)
+}
+
+func (l *leadership) write(ctx context.Context, record resourcelock.LeaderElectionRecord, write func(context.Context, resourcelock.LeaderElectionRecord) error) error {
+	began := time.Now()
+	err := write(ctx, record)
+	switch {
+	case record.HolderIdentity != l.Identity():
+		l.note(time.Time{})
+	case err == nil:
+		l.note(began)
+	}
+	return err
+}
+
+func (l *leadership) note(renewed time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewed = renewed
+}
