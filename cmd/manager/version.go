@@ -1,23 +1,30 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 )
 
-// version is set with -ldflags "-X main.version=…".
-var version = "dev"
+// version and commit are set with -ldflags "-X main.version=… -X main.commit=…". A container image is built where there
+// is no repository to take the commit from.
+var version, commit = "dev", ""
 
 // versionText names the version, the commit it was built from and the Go release.
 func versionText() string {
-	commit := "unknown"
+	return fmt.Sprintf("payu-token-operator %s (commit %s, %s, %s/%s)",
+		version, cmp.Or(commit, stampedCommit(), "unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// stampedCommit is what the go command found out, if it was run in a repository.
+func stampedCommit() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				commit = s.Value
+				return s.Value
 			}
 		}
 	}
-	return fmt.Sprintf("payu-token-operator %s (commit %s, %s, %s/%s)", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return ""
 }

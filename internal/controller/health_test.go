@@ -19,14 +19,14 @@ func TestHealthyUntilAPassIsLongOverdue(t *testing.T) {
 		}
 	}
 	expect("without PayUTokens", true)
-	r.memories.expect(links, start.Add(time.Minute), true)
-	r.memories.expect(other, start.Add(time.Hour), true)
+	r.memories.expect(links, start.Add(time.Minute), 0, true)
+	r.memories.expect(other, start.Add(time.Hour), 0, true)
 	expect("before anything is due", true)
 	clock.SetTime(start.Add(6 * time.Minute))
 	expect("five minutes late", true)
 	clock.SetTime(start.Add(6*time.Minute + time.Second))
 	expect("more than five minutes late", false)
-	r.memories.expect(links, clock.Now().Add(time.Minute), true)
+	r.memories.expect(links, clock.Now().Add(time.Minute), 0, true)
 	expect("looked at again", true)
 	clock.SetTime(start.Add(2 * time.Hour))
 	expect("both late", false)

@@ -90,8 +90,8 @@ type memories struct {
 	// sharers has, for each source, when the token was fetched that the target of each PayUToken holds; zero if it
 	// holds none.
 	sharers map[string]map[types.NamespacedName]time.Time
-	// woken are those whose token has changed and who were not looked at since.
-	woken map[types.NamespacedName]struct{}
+	// woken counts how often the token of a PayUToken has changed since a pass that has done its work began.
+	woken map[types.NamespacedName]int
 }
 
 func newMemories() *memories {
@@ -100,7 +100,7 @@ func newMemories() *memories {
 		wakeAt:   map[types.NamespacedName]time.Time{},
 		sourceOf: map[types.NamespacedName]string{},
 		sharers:  map[string]map[types.NamespacedName]time.Time{},
-		woken:    map[types.NamespacedName]struct{}{},
+		woken:    map[types.NamespacedName]int{},
 	}
 }
 
@@ -182,7 +182,7 @@ func (all *memories) wake(source string) []types.NamespacedName {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for name := range all.sharers[source] {
-		all.woken[name] = struct{}{}
+		all.woken[name]++
 	}
 	return slices.Collect(maps.Keys(all.sharers[source]))
 }
@@ -194,12 +194,20 @@ func (all *memories) waiting() []types.NamespacedName {
 	return slices.Collect(maps.Keys(all.woken))
 }
 
-// expect notes when the next pass of a PayUToken is due, and whether this one has done its work.
-func (all *memories) expect(name types.NamespacedName, at time.Time, finished bool) {
+// wakes returns how often a PayUToken was woken that was not looked at since.
+func (all *memories) wakes(name types.NamespacedName) int {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.woken[name]
+}
+
+// expect notes when the next pass of a PayUToken is due, and whether this one has done the work of all the wakes that
+// there were when it began.
+func (all *memories) expect(name types.NamespacedName, at time.Time, wakes int, finished bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	all.wakeAt[name] = at
-	if finished {
+	if finished && all.woken[name] == wakes {
 		delete(all.woken, name)
 	}
 }

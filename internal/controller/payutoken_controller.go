@@ -87,11 +87,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	// A pass that has begun is finished, also while the operator stops: it may have the only copy of a token in hand.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
 	defer cancel()
+	wakes := r.memories.wakes(request.NamespacedName)
 	wake, err := r.pass(ctx, token, m)
 	if errors.Is(err, errGone) {
 		err, wake = nil, longestSleep
 	}
-	r.memories.expect(request.NamespacedName, r.now().Add(wake), err == nil && wake != staleWait)
+	r.memories.expect(request.NamespacedName, r.now().Add(wake), wakes, err == nil && wake != staleWait)
 	return reconcile.Result{RequeueAfter: wake}, err
 }
 

@@ -13,11 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
@@ -391,6 +393,34 @@ func TestALaterTokenThatCannotBeSharedIsLeftAlone(t *testing.T) { // trap 3
 	if w.value("first") != w.value("second") {
 		t.Error("two tokens of one source")
 	}
+}
+
+// lateClock has a pass that asks for a token see its own end only after the answer.
+type lateClock struct {
+	clock.PassiveClock
+	tokens *payu.Tokens
+}
+
+func (c lateClock) Now() time.Time {
+	c.tokens.Wait()
+	return c.PassiveClock.Now()
+}
+
+// TestATokenThatComesDuringThePassIsHandedOn has PayU answer before the pass that asked is over, and the operator stop
+// before there is another one.
+func TestATokenThatComesDuringThePassIsHandedOn(t *testing.T) { // trap 9
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.operator.Clock = lateClock{w.clock, w.operator.Tokens}
+	w.reconcile("links")
+	if w.requests() != 1 || w.secret("links") != nil {
+		t.Fatal("the test needs a token that is not written yet")
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	w.must(w.operator.drain(stopped))
+	w.expectLive("links")
 }
 
 func TestAStaleCacheIsWaitedFor(t *testing.T) { // trap 11
