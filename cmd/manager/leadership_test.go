@@ -41,7 +41,9 @@ func TestALeaderIsSureUntilAnotherMayTakeOver(t *testing.T) {
 		*lease
 		*leadership
 	}
-	renew := func(h history) { _ = h.leadership.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"}) }
+	renew := func(h history) {
+		_ = h.leadership.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"})
+	}
 	for _, c := range []struct {
 		name   string
 		happen func(history)

@@ -185,12 +185,15 @@ func managerOptions(o options) manager.Options {
 	options := manager.Options{
 		Scheme:         scheme,
 		LeaderElection: o.leaderElect,
-		LeaseDuration:  ptr.To(leaseDuration),
-		RenewDeadline:  ptr.To(renewDeadline),
-		RetryPeriod:    ptr.To(retryPeriod),
+		// The Lease is newLeadership's; the metric leader_election_master_status has its name from here.
+		LeaderElectionID: o.leaderElectionID,
+		LeaseDuration:    ptr.To(leaseDuration),
+		RenewDeadline:    ptr.To(renewDeadline),
+		RetryPeriod:      ptr.To(retryPeriod),
 		// The Lease is given back once the last write is done, so that the next leader need not wait for its end.
 		LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress:        o.healthProbeBindAddress,
+		PprofBindAddress:              o.pprofBindAddress,
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsBindAddress, SecureServing: o.metricsSecure},
 		Cache: cache.Options{
 			DefaultNamespaces: controller.Namespaces(o.watchNamespaces),

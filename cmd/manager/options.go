@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ type options struct {
 	metricsBindAddress      string
 	metricsSecure           bool
 	healthProbeBindAddress  string
+	pprofBindAddress        string
 	logLevel                string
 	logFormat               string
 	version                 bool
@@ -57,6 +59,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 is off")
 	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those whom Kubernetes authenticates and lets get /metrics; false for plain http to all")
 	flags.StringVar(&o.healthProbeBindAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 is off")
+	flags.StringVar(&o.pprofBindAddress, "pprof-bind-address", "0", "loopback `address` of Go's profiles below /debug/pprof/, such as 127.0.0.1:6060; 0 is off")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	flags.BoolVar(&o.version, "version", false, "print the version and exit")
@@ -95,6 +98,14 @@ func (o *options) validate() error {
 	}
 	if _, err := o.level(); err != nil {
 		return err
+	}
+	if host, _, err := net.SplitHostPort(o.pprofBindAddress); o.pprofBindAddress != "0" && (err != nil || !net.ParseIP(host).IsLoopback()) {
+		return fmt.Errorf("--pprof-bind-address %q: use a loopback address such as 127.0.0.1:6060, since profiles are served to all who reach it", o.pprofBindAddress)
+	}
+	for flag, address := range map[string]string{"metrics": o.metricsBindAddress, "health-probe": o.healthProbeBindAddress} {
+		if address == "" {
+			return fmt.Errorf("--%s-bind-address is empty: name an address such as :8080, or 0 to serve nothing", flag)
+		}
 	}
 	if _, err := labels.Parse(o.watchLabelSelector); err != nil {
 		return fmt.Errorf("--watch-label-selector: %w", err)

@@ -80,6 +80,9 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 
 // checkAddresses finds out whether the addresses to serve on are free: the manager would tell late, and beside much else.
 func checkAddresses(ctx context.Context, o options) error {
+	if err := checkAddress(ctx, o.pprofBindAddress); err != nil {
+		return fmt.Errorf("--pprof-bind-address: %w", err)
+	}
 	if err := checkAddress(ctx, o.metricsBindAddress); err != nil {
 		return fmt.Errorf("--metrics-bind-address: %w", err)
 	}
