@@ -63,8 +63,8 @@ func (r *Reconciler) readCredentials(ctx context.Context, s *situation) error {
 		return nil
 	}
 	m := s.memory
-	s.source = &source
-	m.key, m.version, m.inputs = source.Key(), v, inputsDigest(s.token)
+	m.origin, m.key, m.version, m.inputs = source, source.Key(), v, inputsDigest(s.token)
+	s.source = &m.origin
 	r.share(s.token, m.key.Source)
 	if s.restorable() && !s.provoked() && s.token.Status.CredentialsVersion == v.resourceVersion {
 		r.restore(s)

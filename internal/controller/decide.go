@@ -24,10 +24,12 @@ type situation struct {
 
 	// version is that of the credentials, zero if they are not in the cache.
 	version version
-	// read is true once the credentials were read in this pass: then either source or unreadable is set.
-	read       bool
-	source     *payu.Source
+	// read is true once the credentials were read in this pass.
+	read bool
+	// unreadable is what is wrong with them, nil if nothing is.
 	unreadable *problem
+	// source is what a token is made from, nil if the present credentials were not read.
+	source *payu.Source
 	// progress is what is known of the requests for the source.
 	progress payu.Progress
 	// latest is when the latest token was fetched that the target of any PayUToken of the source holds.

@@ -19,8 +19,9 @@ type memory struct {
 	sync.Mutex
 	uid types.UID
 
-	// key is that of the source made from the credentials that were last read; inputs and version tell for which
-	// spec and which credentials it holds.
+	// origin is the source made from the credentials that were last read, and key its key; inputs and version tell for
+	// which spec and which credentials they hold.
+	origin  payu.Source
 	key     payu.Key
 	inputs  string
 	version version

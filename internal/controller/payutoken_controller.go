@@ -200,7 +200,7 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 	switch {
 	case s.keyKnown():
 		r.share(token, m.key.Source)
-		s.progress = r.Tokens.Look(m.key)
+		s.source, s.progress = &m.origin, r.Tokens.Look(m.key)
 	case s.right():
 		if m.key.Source == "" {
 			r.share(token, s.holding.seal.source)
