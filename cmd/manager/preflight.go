@@ -60,7 +60,7 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return fmt.Errorf("API server %s: %w", config.Host, err)
 	}
-	_, err = server.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+	_, err = server.ServerResourcesForGroupVersionWithContext(ctx, v1alpha1.GroupVersion.String())
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("API server %s does not know PayUTokens (%s): install the CRD, config/crd/bases/auth.payu.in_payutokens.yaml",
 			config.Host, v1alpha1.GroupVersion)

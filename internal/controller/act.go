@@ -133,7 +133,7 @@ func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
 		return nil
 	}
 	m.token, m.source = token, source
-	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from.digest()))
+	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from.digest()), token)
 }
 
 // rewrite puts the target's type, labels, annotations and owner right, around the data that it holds.
@@ -141,12 +141,12 @@ func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 	token := s.held()
 	mark := s.holding.seal
 	secret := secretFor(s.token, token, ownData(s.target, s.token), mark.source, mark.credentials)
-	return r.applyTarget(ctx, s, secret)
+	return r.applyTarget(ctx, s, secret, s.memory.landed)
 }
 
-// applyTarget writes the target, unless the same was written too often of late: then somebody else keeps changing
+// applyTarget writes the target, which holds the token then, unless the same was written too often of late: then somebody else keeps changing
 // it, and two writers would fight for ever.
-func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration) error {
+func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token payu.Token) error {
 	m := s.memory
 	mark := secret.Annotations[v1alpha1.AnnotationSource]
 	if mark == m.written && m.fights(s.now) {
@@ -161,7 +161,7 @@ func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *core
 	if mark == m.written {
 		m.repairs = append(m.repairs, s.now)
 	}
-	m.written, m.refusal, m.writeFailures, m.nextWrite = mark, nil, 0, time.Time{}
+	m.landed, m.written, m.refusal, m.writeFailures, m.nextWrite = token, mark, nil, 0, time.Time{}
 	m.secretName, m.secretVersion, m.secretSeen = *secret.Name, *secret.ResourceVersion, false
 	m.unannounced = true
 	s.setTarget(secretOf(secret))

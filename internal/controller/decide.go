@@ -179,7 +179,8 @@ func (s situation) held() payu.Token {
 // it had itself.
 func (s situation) candidate() payu.Token {
 	var own, shared payu.Token
-	if s.unreadable != nil && s.memory.inputs == inputsDigest(s.token) || s.keyKnown() && s.memory.source == s.memory.key.Source {
+	present := s.keyKnown() || s.unreadable != nil && s.memory.inputs == inputsDigest(s.token)
+	if present && s.memory.source == s.memory.key.Source {
 		own = s.memory.token
 	}
 	if s.keyKnown() {
@@ -195,10 +196,10 @@ func (s situation) candidate() payu.Token {
 // seconds: of two tokens of the same second (a refresh right after a renewal) the one that PayU gave to this process
 // last counts, unless the target holds one that this process has not seen, which another leader wrote.
 func (s situation) superseded() bool {
-	candidate, held, own := s.candidate(), s.held(), s.memory.token
+	candidate, held, landed := s.candidate(), s.held(), s.memory.landed
 	sameTime := candidate.FetchedAt.Equal(held.FetchedAt) && candidate.ExpiresAt.Equal(held.ExpiresAt)
-	ownHeld := held.AccessToken == "" || held.AccessToken == own.AccessToken
-	if sameTime && candidate.AccessToken != own.AccessToken && ownHeld {
+	seen := held.AccessToken == "" || held.AccessToken == landed.AccessToken // a template hides it
+	if sameTime && candidate.AccessToken != landed.AccessToken && seen {
 		return candidate.ValidAt(s.now)
 	}
 	return fresher(candidate, held, s.now)

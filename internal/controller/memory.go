@@ -26,9 +26,11 @@ type memory struct {
 	inputs  string
 	version version
 
-	// token is the last token that was written, or found whole, and source what it was made from (Key.Source).
+	// token is the last token that was to be written, or was found whole, and source what it was made from (Key.Source).
 	token  payu.Token
 	source string
+	// landed is the last token whose write was accepted, or that was found whole.
+	landed payu.Token
 
 	// tried is what stood in the PayUToken at the last attempt. That attempt has ended when the Progress of
 	// attemptSource counts attempt Attempts.

@@ -226,7 +226,7 @@ func (r *Reconciler) compare(s *situation) {
 // learn keeps the token that the target holds in memory, so that it can be written again if the target is damaged.
 func (s *situation) learn() {
 	if s.right() && fresher(s.holding.token, s.memory.token, s.now) {
-		s.memory.token, s.memory.source = s.holding.token, s.holding.seal.source
+		s.memory.token, s.memory.source, s.memory.landed = s.holding.token, s.holding.seal.source, s.holding.token
 	}
 }
 

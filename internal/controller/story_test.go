@@ -344,6 +344,25 @@ func TestReadyTurnsFalseAtTheInstantOfExpiry(t *testing.T) {
 	w.expectConditions("links", good)
 }
 
+// TestATokenOfFormerCredentialsIsNotPassedOff: the token that was there is not one for other credentials, although these
+// cannot be read.
+func TestATokenOfFormerCredentialsIsNotPassedOff(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.credentials("other", "merchant", "refused")
+	w.create("links")
+	w.run()
+	w.edit("links", func(p *v1alpha1.PayUToken) {
+		p.Spec.CredentialsSecretRef.Name = "other"
+		p.Spec.Scopes = []v1alpha1.Scope{"read_payment_links"}
+	})
+	w.run()
+	w.expectConditions("links", "Ready=False/InvalidClient Refreshed=False/InvalidClient Stalled=True/InvalidClient")
+	w.credentials("other", "merchant", "")
+	w.run()
+	w.expectConditions("links", "Ready=False/CredentialsInvalid Refreshed=False/CredentialsInvalid Stalled=True/CredentialsInvalid")
+}
+
 func TestFormerCredentialsRestoredClearTheTrouble(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)

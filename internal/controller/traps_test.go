@@ -395,6 +395,26 @@ func TestALaterTokenThatCannotBeSharedIsLeftAlone(t *testing.T) { // trap 3
 	}
 }
 
+// TestATokenOfTheSameSecondIsWrittenThoughTheFirstWriteFails has PayU give two tokens in one second, which look equally
+// old: the later one must not be taken for the one that the Secret holds.
+func TestATokenOfTheSameSecondIsWrittenThoughTheFirstWriteFails(t *testing.T) { // trap 8
+	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.edit("links", refresh("now"))
+	w.reconcile("links")
+	w.operator.Tokens.Wait()
+	w.faults.set(nil, func(string) error { return errors.New("boom") })
+	if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err == nil {
+		t.Fatal("the test needs a write that fails")
+	}
+	w.faults.set(nil, nil)
+	w.run()
+	w.expectLive("links")
+	w.expectRequests(2)
+}
+
 // lateClock has a pass that asks for a token see its own end only after the answer.
 type lateClock struct {
 	clock.PassiveClock

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +37,8 @@ type Cluster struct {
 
 	env *envtest.Environment
 	dir string // certificates, etcd's data, kubeconfig files: all that outlives a process
+
+	adding sync.Mutex
 }
 
 // Start starts a control plane on ports of its own and installs the CRDs of config/crd/bases. The flags, if any, are

@@ -29,6 +29,8 @@ type User struct {
 
 // AddUser makes a user known. Without RBAC that says otherwise they may do nothing.
 func (c *Cluster) AddUser(name string, groups ...string) (*User, error) {
+	c.adding.Lock() // envtest hands out serial numbers without one
+	defer c.adding.Unlock()
 	added, err := c.env.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{QPS: -1})
 	if err != nil {
 		return nil, fmt.Errorf("adding user %q: %w", name, err)
