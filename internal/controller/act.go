@@ -63,7 +63,7 @@ func (r *Reconciler) readCredentials(ctx context.Context, s *situation) error {
 		return nil
 	}
 	m := s.memory
-	m.origin, m.key, m.version, m.inputs = source, source.Key(), v, inputsDigest(s.token)
+	m.origin, m.key, m.version, m.inputs = source, source.Key(), v, m.blueprint.inputs
 	s.source = &m.origin
 	r.share(s.token, m.key.Source)
 	if s.restorable() && !s.provoked() && s.token.Status.CredentialsVersion == v.resourceVersion {
@@ -107,10 +107,10 @@ func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
 	sample := payu.Token{AccessToken: "sample", Type: "Bearer", FetchedAt: s.now, ExpiresAt: s.now.Add(time.Hour)}
 	data, p := dataFor(s.token, sample)
 	if p != nil {
-		s.templateProblem = p
+		s.unrenderable = p
 		return nil
 	}
-	secret := secretFor(s.token, sample, data, s.memory.key.Source, s.version.digest())
+	secret := s.secretFor(sample, data, s.memory.key.Source, s.version.digest())
 	err := r.apply(ctx, s, secret, client.DryRunAll)
 	if err == nil {
 		s.proven = true
@@ -129,18 +129,18 @@ func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
 	}
 	data, p := dataFor(s.token, token)
 	if p != nil {
-		s.templateProblem = p
+		s.unrenderable = p
 		return nil
 	}
 	m.token, m.source = token, source
-	return r.applyTarget(ctx, s, secretFor(s.token, token, data, source, from.digest()), token)
+	return r.applyTarget(ctx, s, s.secretFor(token, data, source, from.digest()), token)
 }
 
 // rewrite puts the target's type, labels, annotations and owner right, around the data that it holds.
 func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 	token := s.held()
 	mark := s.holding.seal
-	secret := secretFor(s.token, token, ownData(s.target, s.token), mark.source, mark.credentials)
+	secret := s.secretFor(token, ownData(s.target, s.token), mark.source, mark.credentials)
 	return r.applyTarget(ctx, s, secret, s.memory.landed)
 }
 

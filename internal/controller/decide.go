@@ -19,8 +19,8 @@ type situation struct {
 
 	// rival is an older PayUToken with the same target, empty if there is none.
 	rival string
-	// templateProblem is what is wrong with the spec's template, nil if nothing is.
-	templateProblem *problem
+	// unrenderable is why the template cannot be rendered with the token that PayU gave, nil if it can.
+	unrenderable *problem
 
 	// version is that of the credentials, zero if they are not in the cache.
 	version version
@@ -92,8 +92,10 @@ func (s situation) blocked() *problem {
 	case s.target != nil && !belongsTo(s.target, s.token):
 		return stalled(v1alpha1.ReasonTargetConflict,
 			fmt.Sprintf("Secret %q exists and is not of this PayUToken: delete it, or name another one in spec.target.name", s.token.TargetName()))
-	case s.templateProblem != nil:
-		return s.templateProblem
+	case s.memory.blueprint.problem != nil:
+		return s.memory.blueprint.problem
+	case s.unrenderable != nil:
+		return s.unrenderable
 	case s.memory.refusal != nil && s.resting() && !s.provoked():
 		return s.memory.refusal
 	default:
@@ -119,7 +121,7 @@ func (s situation) refreshPending() bool {
 
 // keyKnown reports whether the source's key is known from credentials that were in hand.
 func (s situation) keyKnown() bool {
-	return s.unreadable == nil && s.memory.knows(s.token, s.version)
+	return s.unreadable == nil && s.memory.knows(s.version)
 }
 
 // needsKey reports whether the credentials must be read to go on.
@@ -155,7 +157,7 @@ func (s situation) restorable() bool {
 func (s situation) right() bool {
 	mark := s.holding.seal
 	switch {
-	case !s.holding.intact || mark.spec != specDigest(s.token):
+	case !s.holding.intact || mark.spec != s.memory.blueprint.spec:
 		return false
 	case s.unreadable != nil:
 		return true
@@ -179,7 +181,7 @@ func (s situation) held() payu.Token {
 // it had itself.
 func (s situation) candidate() payu.Token {
 	var own, shared payu.Token
-	present := s.keyKnown() || s.unreadable != nil && s.memory.inputs == inputsDigest(s.token)
+	present := s.keyKnown() || s.unreadable != nil && s.memory.inputs == s.memory.blueprint.inputs
 	if present && s.memory.source == s.memory.key.Source {
 		own = s.memory.token
 	}
@@ -229,7 +231,7 @@ func fromTheFuture(t payu.Token, now time.Time) bool {
 
 // outOfShape reports whether the target holds the right token but not the right type, labels, annotations or owner.
 func (s situation) outOfShape() bool {
-	return !s.holding.marked || s.holding.seal.shape != shapeDigest(s.token)
+	return !s.holding.marked || s.holding.seal.shape != s.memory.blueprint.shape
 }
 
 // mustAsk reports whether PayU is to be asked for a token now.

@@ -19,6 +19,8 @@ type memory struct {
 	sync.Mutex
 	uid types.UID
 
+	blueprint blueprint
+
 	// origin is the source made from the credentials that were last read, and key its key; inputs and version tell for
 	// which spec and which credentials they hold.
 	origin  payu.Source
@@ -80,8 +82,8 @@ func triedBefore(token *v1alpha1.PayUToken) provocation {
 }
 
 // knows reports whether the remembered key is that of the present spec and credentials.
-func (m *memory) knows(token *v1alpha1.PayUToken, v version) bool {
-	return m.key.Source != "" && m.version == v && m.inputs == inputsDigest(token)
+func (m *memory) knows(v version) bool {
+	return m.key.Source != "" && m.version == v && m.inputs == m.blueprint.inputs
 }
 
 // memories holds the memory of every PayUToken, and knows which PayUTokens share a source.

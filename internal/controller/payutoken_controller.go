@@ -187,14 +187,12 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 	if stale, err = r.catchUp(ctx, &s); err != nil || stale {
 		return s, stale, err
 	}
+	m.study(token)
 	if s.rival, err = r.rivalOf(ctx, token); err != nil {
 		return s, false, err
 	}
 	if s.version, err = r.credentials.peek(ctx, token); err != nil {
 		return s, false, err
-	}
-	if len(token.Spec.Target.Template.Data) > 0 {
-		_, s.templateProblem = dataFor(token, payu.Token{})
 	}
 	s.learn()
 	switch {

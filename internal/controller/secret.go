@@ -42,6 +42,23 @@ func (v version) digest() string {
 	return payu.Digest("credentials", string(v.uid), v.resourceVersion)
 }
 
+// blueprint is what the spec of a PayUToken asks for, worked out once for each of its generations.
+type blueprint struct {
+	generation          int64
+	inputs, spec, shape string // digests
+	// problem is what is wrong with the template, nil if nothing is.
+	problem *problem
+}
+
+// study brings the blueprint up to date.
+func (m *memory) study(token *v1alpha1.PayUToken) {
+	if m.blueprint.generation == token.Generation {
+		return
+	}
+	m.blueprint = blueprint{generation: token.Generation, inputs: inputsDigest(token), spec: specDigest(token), shape: shapeDigest(token)}
+	_, m.blueprint.problem = templateOf(token)
+}
+
 // inputsDigest covers what decides the source, given a version of the credentials.
 func inputsDigest(token *v1alpha1.PayUToken) string {
 	ref := token.Spec.CredentialsSecretRef
@@ -77,15 +94,17 @@ func flatten(m map[string]string) []string {
 	return parts
 }
 
+var defaultTexts = map[string]string{
+	v1alpha1.KeyAccessToken: "{{ .AccessToken }}",
+	v1alpha1.KeyTokenType:   "{{ .TokenType }}",
+	v1alpha1.KeyScope:       "{{ .Scope }}",
+	v1alpha1.KeyExpiresAt:   "{{ .ExpiresAt }}",
+}
+
 // texts returns the templates of the target's data by key.
 func texts(token *v1alpha1.PayUToken) map[string]string {
 	if len(token.Spec.Target.Template.Data) == 0 {
-		return map[string]string{
-			v1alpha1.KeyAccessToken: "{{ .AccessToken }}",
-			v1alpha1.KeyTokenType:   "{{ .TokenType }}",
-			v1alpha1.KeyScope:       "{{ .Scope }}",
-			v1alpha1.KeyExpiresAt:   "{{ .ExpiresAt }}",
-		}
+		return defaultTexts
 	}
 	m := make(map[string]string, len(token.Spec.Target.Template.Data))
 	for key, text := range token.Spec.Target.Template.Data {
@@ -101,11 +120,31 @@ func secretType(token *v1alpha1.PayUToken) corev1.SecretType {
 	return corev1.SecretType(token.Spec.Target.Template.Type)
 }
 
-// dataFor renders the data of the target Secret.
-func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *problem) {
+// defaultTemplate renders the default keys. It is parsed once for all PayUTokens without a template.
+var defaultTemplate = func() payload.Template {
+	template, err := payload.Parse(defaultTexts)
+	if err != nil {
+		panic(err)
+	}
+	return template
+}()
+
+func templateOf(token *v1alpha1.PayUToken) (payload.Template, *problem) {
+	if len(token.Spec.Target.Template.Data) == 0 {
+		return defaultTemplate, nil
+	}
 	template, err := payload.Parse(texts(token))
 	if err != nil {
-		return nil, stalled(v1alpha1.ReasonTemplateInvalid, "spec.target.template.data: "+err.Error())
+		return payload.Template{}, stalled(v1alpha1.ReasonTemplateInvalid, "spec.target.template.data: "+err.Error())
+	}
+	return template, nil
+}
+
+// dataFor renders the data of the target Secret.
+func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *problem) {
+	template, p := templateOf(token)
+	if p != nil {
+		return nil, p
 	}
 	data, err := template.Render(payload.Fields{
 		AccessToken: held.AccessToken,
@@ -122,12 +161,13 @@ func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *pr
 
 // secretFor returns the target Secret, whole, as it is applied. source is the Key.Source that the token was made from,
 // credentials the digest of the version of the credentials.
-func secretFor(token *v1alpha1.PayUToken, held payu.Token, data map[string][]byte, source, credentials string) *corev1ac.SecretApplyConfiguration {
+func (s situation) secretFor(held payu.Token, data map[string][]byte, source, credentials string) *corev1ac.SecretApplyConfiguration {
+	token := s.token
 	mark := seal{
 		source:      source,
 		credentials: credentials,
-		spec:        specDigest(token),
-		shape:       shapeDigest(token),
+		spec:        s.memory.blueprint.spec,
+		shape:       s.memory.blueprint.shape,
 		data:        dataDigest(data, rfc3339(held.FetchedAt), rfc3339(held.ExpiresAt)),
 	}
 	template := token.Spec.Target.Template.Metadata
