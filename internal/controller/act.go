@@ -191,7 +191,11 @@ func (r *Reconciler) apply(ctx context.Context, s *situation, secret *corev1ac.S
 	} else {
 		secret.WithUID(s.target.UID).WithResourceVersion(s.target.ResourceVersion)
 	}
-	return r.Client.Apply(ctx, secret, append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
+	err := r.Client.Apply(ctx, secret, append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
+	if s.target == nil {
+		r.memories.accept(s.memory.blueprint.kind, s.now, err == nil)
+	}
+	return err
 }
 
 // settle tells apart why a write did not work: the Secret has changed meanwhile, the API server refuses, the

@@ -38,7 +38,7 @@ type situation struct {
 	// target is the Secret of the target's name, nil if there is none; holding is what it holds if it is ours.
 	target  *corev1.Secret
 	holding holding
-	// proven is true once the API server has accepted a trial write in this pass.
+	// proven is true once the API server has accepted a trial write in this pass, or a new target like this one just now.
 	proven bool
 	// asked is true once a request was begun, or found under way, in this pass.
 	asked bool
@@ -79,6 +79,11 @@ func next(s situation) step {
 	default:
 		return ask
 	}
+}
+
+// isFirst reports whether nothing was written for the PayUToken so far, nor refused.
+func (s situation) isFirst() bool {
+	return s.target == nil && s.token.Status.ObservedGeneration < 1 && s.memory.secretName == "" && s.memory.refusal == nil
 }
 
 // blocked returns what keeps the operator from doing anything, nil if nothing does.

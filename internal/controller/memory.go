@@ -97,6 +97,8 @@ type memories struct {
 	sharers map[string]map[types.NamespacedName]time.Time
 	// woken counts how often the token of a PayUToken has changed since a pass that has done its work began.
 	woken map[types.NamespacedName]int
+	// accepted is when the API server last accepted a new target, by blueprint.kind.
+	accepted map[string]time.Time
 }
 
 func newMemories() *memories {
@@ -106,6 +108,7 @@ func newMemories() *memories {
 		sourceOf: map[types.NamespacedName]string{},
 		sharers:  map[string]map[types.NamespacedName]time.Time{},
 		woken:    map[types.NamespacedName]int{},
+		accepted: map[string]time.Time{},
 	}
 }
 
@@ -197,6 +200,37 @@ func (all *memories) waiting() []types.NamespacedName {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	return slices.Collect(maps.Keys(all.woken))
+}
+
+// accept notes whether the API server has accepted a new target of a kind.
+func (all *memories) accept(kind string, at time.Time, accepted bool) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if !accepted {
+		delete(all.accepted, kind)
+		return
+	}
+	if _, known := all.accepted[kind]; !known {
+		maps.DeleteFunc(all.accepted, func(_ string, last time.Time) bool { return !isFresh(last, at) })
+	}
+	all.accepted[kind] = at
+}
+
+// accepts reports whether the API server has just accepted a new target of a kind.
+func (all *memories) accepts(kind string, now time.Time) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	last, known := all.accepted[kind]
+	return known && isFresh(last, now)
+}
+
+// trialHolds is for how long one accepted target speaks for others of its kind. In a burst of new PayUTokens a trial
+// write for each is a tenth of all the work (docs/performance.md).
+const trialHolds = time.Second
+
+func isFresh(last, now time.Time) bool {
+	age := now.Sub(last)
+	return age >= 0 && age < trialHolds
 }
 
 // wakes returns how often a PayUToken was woken that was not looked at since.

@@ -206,6 +206,7 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 		s.progress = payu.Progress{Token: r.Tokens.Look(payu.Key{Source: s.holding.seal.source}).Token}
 	}
 	r.compare(&s)
+	s.proven = s.isFirst() && r.memories.accepts(m.blueprint.kind, s.now)
 	return s, false, nil
 }
 

@@ -46,6 +46,9 @@ func (v version) digest() string {
 type blueprint struct {
 	generation          int64
 	inputs, spec, shape string // digests
+	// kind is the digest of what the API server may judge a new target by: its namespace, and all that is not of this
+	// PayUToken alone.
+	kind string
 	// problem is what is wrong with the template, nil if nothing is.
 	problem *problem
 }
@@ -55,7 +58,10 @@ func (m *memory) study(token *v1alpha1.PayUToken) {
 	if m.blueprint.generation == token.Generation {
 		return
 	}
-	m.blueprint = blueprint{generation: token.Generation, inputs: inputsDigest(token), spec: specDigest(token), shape: shapeDigest(token)}
+	m.blueprint = blueprint{
+		generation: token.Generation, inputs: inputsDigest(token), spec: specDigest(token), shape: shapeDigest(token, string(token.UID)),
+		kind: shapeDigest(token, token.Namespace),
+	}
 	_, m.blueprint.problem = templateOf(token)
 }
 
@@ -70,9 +76,10 @@ func specDigest(token *v1alpha1.PayUToken) string {
 	return payu.Digest(append([]string{"spec", inputsDigest(token)}, flatten(texts(token))...)...)
 }
 
-func shapeDigest(token *v1alpha1.PayUToken) string {
+// shapeDigest covers all of a target but its data, for an owner.
+func shapeDigest(token *v1alpha1.PayUToken, owner string) string {
 	template := token.Spec.Target.Template
-	parts := []string{"shape", string(secretType(token)), string(token.Spec.Target.DeletionPolicy), string(token.UID)}
+	parts := []string{"shape", string(secretType(token)), string(token.Spec.Target.DeletionPolicy), owner}
 	parts = append(parts, flatten(template.Metadata.Labels)...)
 	return payu.Digest(append(append(parts, "annotations"), flatten(template.Metadata.Annotations)...)...)
 }

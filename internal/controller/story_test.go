@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -8,7 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
@@ -342,6 +348,62 @@ func TestReadyTurnsFalseAtTheInstantOfExpiry(t *testing.T) {
 	w.payu.ClearFaults()
 	w.pass(5 * time.Minute)
 	w.expectConditions("links", good)
+}
+
+// TestABurstOfNewPayUTokensNeedsOneTrial: what the API server has just accepted in a namespace is not tried once more,
+// unless it is another kind of Secret, or the API server has refused one since.
+func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	trials, refused := 0, false
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			var all client.ApplyOptions
+			all.ApplyOptions(options)
+			if len(all.DryRun) > 0 {
+				trials++
+			}
+			if refused {
+				return apierrors.NewForbidden(corev1.Resource("secrets"), "any", errors.New("exceeded quota"))
+			}
+			return c.Apply(ctx, o, options...)
+		},
+	})
+	create := func(name string, edits ...edit) {
+		w.payu.PutClient(payutest.Client{ID: name, Secret: secretOne})
+		w.credentials("of-"+name, name, secretOne)
+		w.create(name, append(edits, func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = v1alpha1.SecretName("of-" + name) })...)
+	}
+	expect := func(when string, want int) {
+		t.Helper()
+		if w.run(); trials != want {
+			t.Errorf("%s: %d trials, want %d", when, trials, want)
+		}
+	}
+	create("a")
+	create("b")
+	create("c")
+	expect("at once", 1)
+	w.edit("a", refresh("now"))
+	expect("a renewal", 2)
+	create("labelled", func(p *v1alpha1.PayUToken) {
+		p.Spec.Target.Template.Metadata.Labels = map[string]string{"team": "shop"}
+	})
+	expect("of another kind", 3)
+	w.clock.SetTime(start.Add(time.Second))
+	create("later")
+	expect("a second later", 4)
+	refused = true
+	create("unlucky")
+	expect("refused without a trial", 4)
+	create("next")
+	expect("after a refusal", 5)
+	w.expectRequests(7)
+	w.expectConditions("unlucky", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
+	w.expectConditions("next", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
+	refused = false
+	w.pass(time.Minute)
+	w.expectConditions("unlucky", good)
+	w.expectRequests(8) // the token that could not be written was kept
 }
 
 // TestATokenOfFormerCredentialsIsNotPassedOff: the token that was there is not one for other credentials, although these

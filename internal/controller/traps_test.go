@@ -245,7 +245,7 @@ func TestAForgedSealOpensNothing(t *testing.T) { // trap 4
 	thief, mine := w.token("thief"), parseSeal(w.secret("mine").Annotations[v1alpha1.AnnotationSource])
 	fetched, expires := rfc3339(start.Add(-time.Minute)), rfc3339(start.Add(time.Hour))
 	data := map[string][]byte{"access_token": []byte("x"), "token_type": []byte("Bearer"), "scope": []byte("x"), "expires_at": []byte("x")}
-	forged := seal{source: mine.source, credentials: versionOf(w.secret("wrong")).digest(), spec: specDigest(thief), shape: shapeDigest(thief), data: dataDigest(data, fetched, expires)}
+	forged := seal{source: mine.source, credentials: versionOf(w.secret("wrong")).digest(), spec: specDigest(thief), shape: shapeDigest(thief, string(thief.UID)), data: dataDigest(data, fetched, expires)}
 	w.apply(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "thief", Labels: ownLabels(thief), Annotations: map[string]string{
 		v1alpha1.AnnotationTokenName: "thief", v1alpha1.AnnotationFetchedAt: fetched, v1alpha1.AnnotationExpiresAt: expires, v1alpha1.AnnotationSource: forged.String(),
 	}}, Data: data})
