@@ -69,7 +69,7 @@ func TestHelpExplainsEveryFlagOfTheContractAndNoOther(t *testing.T) {
 
 func TestVersionIsTheOneThatWasBuilt(t *testing.T) {
 	said := runToEnd(t, nil, "--version")
-	want := regexp.MustCompile(`^payu-token-operator ` + builtVersion + ` \(commit \S+, go1\.\S+, \w+/\w+\)\n$`)
+	want := regexp.MustCompile(`^payu-token-operator ` + builtVersion + ` \(commit ` + builtCommit + `, go1\.\S+, \w+/\w+\)\n$`)
 	if said.code != 0 || said.stderr != "" || !want.MatchString(said.stdout) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", said.code, said.stdout, said.stderr)
 	}

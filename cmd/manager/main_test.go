@@ -23,7 +23,7 @@ var (
 	auditLog string // what the API server writes of each request of a ServiceAccount
 )
 
-const builtVersion = "v1.2.3-test"
+const builtVersion, builtCommit = "v1.2.3-test", "0123abc"
 
 // patience bounds every wait for something that will come: a busy machine may take its time.
 const patience = 30 * time.Second
@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 
 func build(dir string) error {
 	binary = filepath.Join(dir, "manager")
-	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+builtVersion, "-o", binary, ".")
+	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+builtVersion+" -X main.commit="+builtCommit, "-o", binary, ".")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the manager: %w\n%s", err, out)
