@@ -193,7 +193,7 @@ func (s situation) candidate() payu.Token {
 	if s.keyKnown() {
 		shared = s.progress.Token
 	}
-	if fresher(own, shared, s.now) {
+	if fresher(own, shared, s.now) && !own.FetchedAt.Equal(shared.FetchedAt) {
 		return own
 	}
 	return shared
@@ -204,7 +204,7 @@ func (s situation) candidate() payu.Token {
 // last counts, unless the target holds one that this process has not seen, which another leader wrote.
 func (s situation) superseded() bool {
 	candidate, held, landed := s.candidate(), s.held(), s.memory.landed
-	sameTime := candidate.FetchedAt.Equal(held.FetchedAt) && candidate.ExpiresAt.Equal(held.ExpiresAt)
+	sameTime := candidate.FetchedAt.Equal(held.FetchedAt)
 	seen := held.AccessToken == "" || held.AccessToken == landed.AccessToken // a template hides it
 	if sameTime && candidate.AccessToken != landed.AccessToken && seen {
 		return candidate.ValidAt(s.now)

@@ -92,13 +92,35 @@ type memories struct {
 	byName   map[types.NamespacedName]*memory
 	wakeAt   map[types.NamespacedName]time.Time
 	sourceOf map[types.NamespacedName]string // Key.Source
-	// sharers has, for each source, when the token was fetched that the target of each PayUToken holds; zero if it
-	// holds none.
-	sharers map[string]map[types.NamespacedName]time.Time
+	sharers  map[string]*sharers             // by Key.Source
 	// woken counts how often the token of a PayUToken has changed since a pass that has done its work began.
 	woken map[types.NamespacedName]int
 	// accepted is when the API server last accepted a new target, by blueprint.kind.
 	accepted map[string]time.Time
+}
+
+// sharers are the PayUTokens that share a source.
+type sharers struct {
+	// fetchedAt is when the token was fetched that the target of each holds, zero if it holds none.
+	fetchedAt map[types.NamespacedName]time.Time
+	latest    time.Time
+}
+
+// hold notes when a target's token was fetched.
+func (s *sharers) hold(name types.NamespacedName, fetchedAt time.Time) {
+	former := s.fetchedAt[name]
+	s.fetchedAt[name] = fetchedAt
+	switch {
+	case fetchedAt.After(s.latest):
+		s.latest = fetchedAt
+	case former.Equal(s.latest) && fetchedAt.Before(former):
+		s.latest = time.Time{}
+		for _, at := range s.fetchedAt {
+			if at.After(s.latest) {
+				s.latest = at
+			}
+		}
+	}
 }
 
 func newMemories() *memories {
@@ -106,7 +128,7 @@ func newMemories() *memories {
 		byName:   map[types.NamespacedName]*memory{},
 		wakeAt:   map[types.NamespacedName]time.Time{},
 		sourceOf: map[types.NamespacedName]string{},
-		sharers:  map[string]map[types.NamespacedName]time.Time{},
+		sharers:  map[string]*sharers{},
 		woken:    map[types.NamespacedName]int{},
 		accepted: map[string]time.Time{},
 	}
@@ -133,45 +155,45 @@ func (all *memories) share(name types.NamespacedName, source string) (orphan str
 	if old == source {
 		return ""
 	}
-	delete(all.sharers[old], name)
 	delete(all.sourceOf, name)
 	if source != "" {
 		all.sourceOf[name] = source
 		if all.sharers[source] == nil {
-			all.sharers[source] = map[types.NamespacedName]time.Time{}
+			all.sharers[source] = &sharers{fetchedAt: map[types.NamespacedName]time.Time{}}
 		}
-		all.sharers[source][name] = time.Time{}
+		all.sharers[source].fetchedAt[name] = time.Time{}
 	}
-	if old != "" && len(all.sharers[old]) == 0 {
-		delete(all.sharers, old)
-		return old
+	if old == "" {
+		return ""
 	}
-	return ""
+	all.sharers[old].hold(name, time.Time{})
+	delete(all.sharers[old].fetchedAt, name)
+	if len(all.sharers[old].fetchedAt) > 0 {
+		return ""
+	}
+	delete(all.sharers, old)
+	return old
 }
 
-// hold notes when the token that a target holds was fetched. It returns the latest such time among all that share the
-// source and, if that is this one's and new, those whose targets hold an older token.
-func (all *memories) hold(name types.NamespacedName, fetchedAt time.Time) (latest time.Time, behind []types.NamespacedName) {
+// hold notes when the token was fetched that a target holds, and returns the latest such time among all that share the
+// source. If that is this one's, new, and later than known, it returns those whose targets hold an older token, too.
+func (all *memories) hold(name types.NamespacedName, fetchedAt, known time.Time) (latest time.Time, behind []types.NamespacedName) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	sharers := all.sharers[all.sourceOf[name]]
-	if sharers == nil {
+	s := all.sharers[all.sourceOf[name]]
+	if s == nil {
 		return fetchedAt, nil
 	}
-	isNew := !sharers[name].Equal(fetchedAt)
-	sharers[name] = fetchedAt
-	for other, at := range sharers {
-		if at.After(latest) {
-			latest = at
-		}
-		if isNew && !at.IsZero() && at.Before(fetchedAt) {
-			behind = append(behind, other)
+	former := s.latest
+	s.hold(name, fetchedAt)
+	if s.latest.After(former) && s.latest.After(known) {
+		for other, at := range s.fetchedAt {
+			if !at.IsZero() && at.Before(s.latest) {
+				behind = append(behind, other)
+			}
 		}
 	}
-	if latest.After(fetchedAt) {
-		behind = nil
-	}
-	return latest, behind
+	return s.latest, behind
 }
 
 // forget drops a PayUToken that is gone, and returns the source that nobody has any more because of it.
@@ -189,10 +211,14 @@ func (all *memories) forget(name types.NamespacedName) (orphan string) {
 func (all *memories) wake(source string) []types.NamespacedName {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	for name := range all.sharers[source] {
+	s := all.sharers[source]
+	if s == nil {
+		return nil
+	}
+	for name := range s.fetchedAt {
 		all.woken[name]++
 	}
-	return slices.Collect(maps.Keys(all.sharers[source]))
+	return slices.Collect(maps.Keys(s.fetchedAt))
 }
 
 // waiting returns the PayUTokens that were woken and not looked at since.

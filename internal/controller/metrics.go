@@ -15,6 +15,12 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
+// The outcomes of requests that gave a token. All others are failures, in snake case.
+const (
+	outcomeSuccess = "success"
+	outcomeReused  = "reused"
+)
+
 // RequestMetrics count and time the requests to PayU.
 type RequestMetrics struct {
 	requests *prometheus.CounterVec
@@ -35,17 +41,36 @@ func NewRequestMetrics(registry prometheus.Registerer) *RequestMetrics {
 		}, []string{"environment"}),
 	}
 	registry.MustRegister(m.requests, m.duration)
+	m.startAtZero()
 	return m
+}
+
+// failures are the reasons for which requests give no token.
+var failures = []payu.Reason{
+	payu.InvalidClient, payu.InvalidScope, payu.UnauthorizedClient, payu.InvalidRequest, payu.UnsupportedGrantType,
+	payu.RateLimited, payu.ServerError, payu.OAuthError, payu.Unreachable, payu.InvalidResponse, payu.ScopeReduced,
+}
+
+// startAtZero makes all series: increase() would not see the first request of each, and requests are rare.
+func (m *RequestMetrics) startAtZero() {
+	for _, environment := range []v1alpha1.Environment{v1alpha1.EnvironmentTest, v1alpha1.EnvironmentProduction} {
+		m.duration.WithLabelValues(string(environment))
+		m.requests.WithLabelValues(string(environment), outcomeSuccess)
+		m.requests.WithLabelValues(string(environment), outcomeReused)
+		for _, reason := range failures {
+			m.requests.WithLabelValues(string(environment), snakeCase(string(reason)))
+		}
+	}
 }
 
 // Observe notes one request.
 func (m *RequestMetrics) Observe(environment string, took time.Duration, reused bool, err *payu.Error) {
-	outcome := "success"
+	outcome := outcomeSuccess
 	switch {
 	case err != nil:
 		outcome = snakeCase(string(err.Reason))
 	case reused:
-		outcome = "reused"
+		outcome = outcomeReused
 	}
 	m.requests.WithLabelValues(environment, outcome).Inc()
 	m.duration.WithLabelValues(environment).Observe(took.Seconds())
@@ -68,9 +93,11 @@ var (
 	expirationDesc = prometheus.NewDesc("payu_token_expiration_timestamp_seconds",
 		"When the token in the target Secret expires, in seconds since 1970.", byToken, nil)
 	renewalDesc = prometheus.NewDesc("payu_token_renewal_timestamp_seconds",
-		"When the token in the target Secret is due to be renewed, in seconds since 1970.", byToken, nil)
+		"When the token in the target Secret is due to be renewed, in seconds since 1970. Its end, if PayU gives the same token again until then.", byToken, nil)
 	readyDesc = prometheus.NewDesc("payu_token_ready",
 		"1 if the target Secret holds a valid token, 0 if not.", byToken, nil)
+	suspendedDesc = prometheus.NewDesc("payu_token_suspended",
+		"1 if spec.suspend keeps the token from being renewed, 0 if not.", byToken, nil)
 	overdueDesc = prometheus.NewDesc("payu_token_overdue",
 		"How many tokens are past their renewal time, suspended ones left out.", nil, nil)
 )
@@ -84,7 +111,7 @@ type TokenCollector struct {
 
 // Describe implements prometheus.Collector.
 func (c TokenCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{expirationDesc, renewalDesc, readyDesc, overdueDesc} {
+	for _, desc := range []*prometheus.Desc{expirationDesc, renewalDesc, readyDesc, suspendedDesc, overdueDesc} {
 		ch <- desc
 	}
 }
@@ -100,7 +127,7 @@ func (c TokenCollector) Collect(ch chan<- prometheus.Metric) {
 	now, overdue := c.Clock.Now(), 0
 	for i := range list.Items {
 		token := &list.Items[i]
-		collectToken(ch, token)
+		collectToken(ch, token, now)
 		if isOverdue(token, now) {
 			overdue++
 		}
@@ -108,24 +135,42 @@ func (c TokenCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(overdueDesc, prometheus.GaugeValue, float64(overdue))
 }
 
-func collectToken(ch chan<- prometheus.Metric, token *v1alpha1.PayUToken) {
+func collectToken(ch chan<- prometheus.Metric, token *v1alpha1.PayUToken, now time.Time) {
 	gauge := func(desc *prometheus.Desc, value float64) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, token.Namespace, token.Name, string(token.Spec.Environment))
 	}
-	ready := 0.0
-	if meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady) {
-		ready = 1
-	}
-	gauge(readyDesc, ready)
+	gauge(readyDesc, number(isReady(token, now)))
+	gauge(suspendedDesc, number(token.Spec.Suspend))
 	if at := token.Status.ExpiresAt; at != nil {
 		gauge(expirationDesc, float64(at.Unix()))
 	}
-	if at := token.Status.RenewAt; at != nil {
+	if at := renewalOf(token); at != nil {
 		gauge(renewalDesc, float64(at.Unix()))
 	}
 }
 
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// isReady reports whether the token is valid. The condition alone would stay True if nobody were left to renew it.
+func isReady(token *v1alpha1.PayUToken, now time.Time) bool {
+	at := token.Status.ExpiresAt
+	return meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady) && at != nil && now.Before(at.Time)
+}
+
+// renewalOf returns when the token is due to be renewed. One that PayU gives again has no successor before its end.
+func renewalOf(token *v1alpha1.PayUToken) *metav1.Time {
+	if refreshedReason(token) == v1alpha1.ReasonTokenReused {
+		return token.Status.ExpiresAt
+	}
+	return token.Status.RenewAt
+}
+
 func isOverdue(token *v1alpha1.PayUToken, now time.Time) bool {
 	past := func(at *metav1.Time) bool { return at != nil && at.Time.Before(now) }
-	return !token.Spec.Suspend && (past(token.Status.RenewAt) || past(token.Status.ExpiresAt))
+	return !token.Spec.Suspend && (past(renewalOf(token)) || past(token.Status.ExpiresAt))
 }

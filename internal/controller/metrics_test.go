@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -84,11 +85,14 @@ func TestTheCollectorTellsOfEveryToken(t *testing.T) {
 	got := collected(t, cached{tokens: []v1alpha1.PayUToken{observed("links", metav1.ConditionTrue, time.Hour, 2*time.Hour), fresh}})
 	links, unix := "{environment=Test,name=links,namespace=shop}", float64(start.Unix())
 	want := map[string]float64{
-		"payu_token_ready" + links:                                           1,
-		"payu_token_renewal_timestamp_seconds" + links:                       unix + 3600,
-		"payu_token_expiration_timestamp_seconds" + links:                    unix + 7200,
-		"payu_token_ready{environment=Production,name=fresh,namespace=bank}": 0,
-		"payu_token_overdue{}":                                               0,
+		"payu_token_ready" + links:                        1,
+		"payu_token_suspended" + links:                    0,
+		"payu_token_renewal_timestamp_seconds" + links:    unix + 3600,
+		"payu_token_expiration_timestamp_seconds" + links: unix + 7200,
+
+		"payu_token_ready{environment=Production,name=fresh,namespace=bank}":     0,
+		"payu_token_suspended{environment=Production,name=fresh,namespace=bank}": 0,
+		"payu_token_overdue{}": 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)
@@ -118,6 +122,8 @@ func TestOverdueCountsTokensPastTheirRenewal(t *testing.T) {
 		"both are past":              {renew: 2 * past, expire: past, want: 1},
 		"expired, without a renewal": {expire: past, edit: func(p *v1alpha1.PayUToken) { p.Status.RenewAt = nil }, want: 1},
 		"suspended":                  {renew: past, expire: past, edit: func(p *v1alpha1.PayUToken) { p.Spec.Suspend = true }},
+		"reused, alive":              {renew: past, expire: soon, edit: reused},
+		"reused, expired":            {renew: past, expire: past, edit: reused, want: 1},
 		"never had a token":          {edit: func(p *v1alpha1.PayUToken) { p.Status = v1alpha1.PayUTokenStatus{} }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,11 +138,48 @@ func TestOverdueCountsTokensPastTheirRenewal(t *testing.T) {
 	}
 }
 
-func TestReadyIsOneOnlyWhileTheConditionIsTrue(t *testing.T) {
-	for status, want := range map[metav1.ConditionStatus]float64{metav1.ConditionTrue: 1, metav1.ConditionFalse: 0, metav1.ConditionUnknown: 0} {
-		got := collected(t, cached{tokens: []v1alpha1.PayUToken{observed("links", status, time.Hour, time.Hour)}})
-		if ready := got["payu_token_ready{environment=Test,name=links,namespace=shop}"]; ready != want {
-			t.Errorf("Ready %s counts %v, want %v", status, ready, want)
+// reused makes a token one that PayU gives again until its end.
+func reused(p *v1alpha1.PayUToken) {
+	p.Status.Conditions = append(p.Status.Conditions,
+		metav1.Condition{Type: v1alpha1.ConditionRefreshed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenReused})
+}
+
+func TestAReusedTokenIsRenewedAtItsEnd(t *testing.T) {
+	token := observed("links", metav1.ConditionTrue, -time.Minute, time.Hour)
+	reused(&token)
+	got := collected(t, cached{tokens: []v1alpha1.PayUToken{token}})
+	const series = "payu_token_renewal_timestamp_seconds{environment=Test,name=links,namespace=shop}"
+	if want := float64(start.Add(time.Hour).Unix()); got[series] != want {
+		t.Errorf("renewal at %v, want %v", got[series], want)
+	}
+}
+
+func TestReadyIsOneOnlyWhileTheConditionIsTrueAndTheTokenLives(t *testing.T) {
+	for _, test := range []struct {
+		status metav1.ConditionStatus
+		life   time.Duration
+		want   float64
+	}{
+		{metav1.ConditionTrue, time.Second, 1},
+		{metav1.ConditionTrue, 0, 0}, // nobody has looked at it since
+		{metav1.ConditionTrue, -time.Hour, 0},
+		{metav1.ConditionFalse, time.Hour, 0},
+		{metav1.ConditionUnknown, time.Hour, 0},
+	} {
+		got := collected(t, cached{tokens: []v1alpha1.PayUToken{observed("links", test.status, time.Hour, test.life)}})
+		if ready := got["payu_token_ready{environment=Test,name=links,namespace=shop}"]; ready != test.want {
+			t.Errorf("Ready %s with %s left counts %v, want %v", test.status, test.life, ready, test.want)
+		}
+	}
+}
+
+func TestSuspendedTokensAreToldFromOthers(t *testing.T) {
+	suspended := observed("links", metav1.ConditionTrue, time.Hour, time.Hour)
+	suspended.Spec.Suspend = true
+	got := collected(t, cached{tokens: []v1alpha1.PayUToken{suspended, observed("refunds", metav1.ConditionTrue, time.Hour, time.Hour)}})
+	for name, want := range map[string]float64{"links": 1, "refunds": 0} {
+		if is := got["payu_token_suspended{environment=Test,name="+name+",namespace=shop}"]; is != want {
+			t.Errorf("%s is %v, want %v", name, is, want)
 		}
 	}
 }
@@ -159,28 +202,41 @@ var outcomes = map[payu.Reason]string{
 func TestRequestsAreCountedByOutcomeAndTimed(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m := NewRequestMetrics(registry)
-	if got := series(t, registry); len(got) > 0 {
-		t.Errorf("before any request: %v", got)
+	want := map[string]float64{}
+	for _, environment := range []string{"Test", "Production"} {
+		want["payu_token_request_duration_seconds_count{environment="+environment+"}"] = 0
+		want["payu_token_request_duration_seconds_sum{environment="+environment+"}"] = 0
+		want[requests(environment, "success")], want[requests(environment, "reused")] = 0, 0
+		for _, outcome := range outcomes {
+			want[requests(environment, outcome)] = 0
+		}
+	}
+	if diff := cmp.Diff(want, series(t, registry)); diff != "" {
+		t.Errorf("before any request (-want +got):\n%s", diff)
 	}
 	m.Observe("Test", time.Second, false, nil)
 	m.Observe("Test", 2*time.Second, false, nil)
 	m.Observe("Test", 3*time.Second, true, nil)
-	want := map[string]float64{
-		"payu_token_requests_total{environment=Test,outcome=success}": 2,
-		"payu_token_requests_total{environment=Test,outcome=reused}":  1,
+	maps.Copy(want, map[string]float64{
+		requests("Test", "success"):                                   2,
+		requests("Test", "reused"):                                    1,
 		"payu_token_request_duration_seconds_count{environment=Test}": 3,
 		"payu_token_request_duration_seconds_sum{environment=Test}":   6,
 
 		"payu_token_request_duration_seconds_count{environment=Production}": float64(len(outcomes)),
 		"payu_token_request_duration_seconds_sum{environment=Production}":   float64(len(outcomes)) / 2,
-	}
+	})
 	for reason, outcome := range outcomes {
 		m.Observe("Production", time.Second/2, false, &payu.Error{Reason: reason})
-		want[fmt.Sprintf("payu_token_requests_total{environment=Production,outcome=%s}", outcome)] = 1
+		want[requests("Production", outcome)] = 1
 	}
 	if diff := cmp.Diff(want, series(t, registry)); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)
 	}
+}
+
+func requests(environment, outcome string) string {
+	return fmt.Sprintf("payu_token_requests_total{environment=%s,outcome=%s}", environment, outcome)
 }
 
 func TestSnakeCase(t *testing.T) {

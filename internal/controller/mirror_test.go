@@ -104,10 +104,10 @@ func notFound(name string) error { return apierrors.NewNotFound(schema.GroupReso
 
 func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 	var wanted client.ListOptions
-	target, indexed := "", false
+	secret, indexed := "", false
 	for _, option := range options {
 		if fields, ok := option.(client.MatchingFields); ok {
-			target, indexed = fields[indexTarget]
+			secret, indexed = fields[indexSecret]
 			continue
 		}
 		option.ApplyToList(&wanted)
@@ -121,7 +121,7 @@ func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectL
 		}
 	case *v1alpha1.PayUTokenList:
 		for key, token := range m.tokens {
-			if key.Namespace == wanted.Namespace && (!indexed || token.TargetName() == target) {
+			if key.Namespace == wanted.Namespace && (!indexed || slices.Contains(secretNames(token), secret)) {
 				into.Items = append(into.Items, *token.DeepCopy())
 			}
 		}

@@ -212,11 +212,9 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 
 // compare finds out whether others of the source hold a later token, and has those looked at that hold an older one.
 func (r *Reconciler) compare(s *situation) {
-	latest, behind := r.memories.hold(client.ObjectKeyFromObject(s.token), s.held().FetchedAt)
-	s.latest = latest
-	if !latest.After(s.progress.Token.FetchedAt) {
-		return // what PayU gives to this process reaches all without it
-	}
+	var behind []types.NamespacedName
+	// What PayU gave to this process reaches all without this.
+	s.latest, behind = r.memories.hold(client.ObjectKeyFromObject(s.token), s.held().FetchedAt, s.progress.Token.FetchedAt)
 	for _, name := range behind {
 		r.queue.Add(reconcile.Request{NamespacedName: name})
 	}
@@ -282,13 +280,14 @@ func (r *Reconciler) cachedTarget(ctx context.Context, key types.NamespacedName)
 // there is none.
 func (r *Reconciler) rivalOf(ctx context.Context, token *v1alpha1.PayUToken) (string, error) {
 	var list v1alpha1.PayUTokenList
-	err := r.Client.List(ctx, &list, client.InNamespace(token.Namespace), client.MatchingFields{indexTarget: token.TargetName()})
+	err := r.Client.List(ctx, &list, client.InNamespace(token.Namespace), client.MatchingFields{indexSecret: token.TargetName()})
 	if err != nil {
 		return "", err
 	}
 	oldest := token
 	for i := range list.Items {
-		if other := &list.Items[i]; other.DeletionTimestamp.IsZero() && isElder(other, oldest) {
+		other := &list.Items[i]
+		if other.TargetName() == token.TargetName() && other.DeletionTimestamp.IsZero() && isElder(other, oldest) {
 			oldest = other
 		}
 	}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -402,6 +403,7 @@ func TestATokenOfTheSameSecondIsWrittenThoughTheFirstWriteFails(t *testing.T) { 
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
 	w.run()
+	w.payu.Inject(payutest.Fault{Set: map[string]json.RawMessage{"expires_in": payutest.JSON(7199)}, Times: 1}) // as servers round
 	w.edit("links", refresh("now"))
 	w.reconcile("links")
 	w.operator.Tokens.Wait()
@@ -675,6 +677,10 @@ func TestForeignSecretsAreCachedAsTheirVersionOnly(t *testing.T) { // trap 29
 	want := metav1.ObjectMeta{Namespace: "shop", Name: "theirs", UID: "u", ResourceVersion: "7"}
 	if stripped := got.(*metav1.PartialObjectMetadata).ObjectMeta; !slices.Equal([]string{fmt.Sprint(stripped)}, []string{fmt.Sprint(want)}) {
 		t.Errorf("kept %+v", stripped)
+	}
+	ours := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, "a": "b"}}}
+	if _, err := stripToVersion(ours); err != nil || len(ours.Labels) != 1 {
+		t.Errorf("of the operator's own Secret labels %v are kept, %v", ours.Labels, err)
 	}
 	if OwnSecrets().Matches(labels.Set{}) {
 		t.Error("the data of foreign Secrets are cached")
