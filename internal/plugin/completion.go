@@ -1,0 +1,118 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// completionPatience is how long somebody who pressed Tab waits.
+const completionPatience = 3 * time.Second
+
+// forKubectl is what kubectl's own completion runs, if it finds it in PATH, for "kubectl payutoken".
+const forKubectl = `#!/bin/sh
+# kubectl runs this to complete the words after "kubectl payutoken". It belongs into a folder of PATH, as
+# kubectl_complete-payutoken, and has to be executable.
+exec kubectl-payutoken __complete "$@"
+`
+
+// addCompletion adds the command completion with cobra's own shells, and kubectl beside them.
+func (p *plugin) addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd("completion")
+	command, _, _ := root.Find([]string{"completion"})
+	command.Args, command.RunE = noSuchCommand, func(command *cobra.Command, _ []string) error { return command.Help() }
+	command.Short = "Print what completes names and flags, for kubectl or a shell"
+	command.Long = command.Short + `.
+
+"kubectl payutoken" is completed by kubectl's own completion, once it finds the program kubectl_complete-payutoken:
+
+  kubectl payutoken completion kubectl > ~/.local/bin/kubectl_complete-payutoken
+  chmod +x ~/.local/bin/kubectl_complete-payutoken
+
+The other subcommands are for kubectl-payutoken, run by that name.`
+	command.AddCommand(&cobra.Command{
+		Use:   "kubectl",
+		Short: "Print the script kubectl_complete-payutoken",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(p.Out, "%s", forKubectl)
+			return err
+		},
+	})
+	completeFlag(root, "namespace", p.completeNamespaces)
+	completeFlag(root, "context", p.completeContexts)
+	for _, command := range root.Commands() {
+		if command.Flag("output") == nil {
+			continue
+		}
+		formats := []string{"json", "yaml", "name"}
+		if command.Name() == "list" {
+			formats = append(formats, "wide")
+		}
+		completeFlag(command, "output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
+func completeFlag(command *cobra.Command, flag string, complete cobra.CompletionFunc) {
+	if err := command.RegisterFlagCompletionFunc(flag, complete); err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+// completeNames completes names of PayUTokens that are not yet among the arguments.
+func (p *plugin) completeNames(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	names := p.complete(command.Context(), &v1alpha1.PayUTokenList{}, typed)
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) })
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeName completes one name.
+func (p *plugin) completeName(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return p.completeNames(command, args, typed)
+}
+
+func (p *plugin) completeNamespaces(command *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return p.complete(command.Context(), &corev1.NamespaceList{}, typed), cobra.ShellCompDirectiveNoFileComp
+}
+
+// complete returns the names of objects that begin with what is typed; none if the API server does not tell.
+func (p *plugin) complete(ctx context.Context, list client.ObjectList, typed string) (names []string) {
+	c, err := p.connect()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, completionPatience)
+	defer cancel()
+	if err := c.List(ctx, list, client.InNamespace(c.namespace)); err != nil {
+		return nil
+	}
+	_ = meta.EachListItem(list, func(o runtime.Object) error {
+		if name := o.(client.Object).GetName(); strings.HasPrefix(name, typed) {
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names
+}
+
+func (p *plugin) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	config, err := p.kube.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.Sorted(maps.Keys(config.Contexts)), cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,112 @@
+package plugin
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+type createOptions struct {
+	*plugin
+	environment string
+	scopes      []string
+	credentials string
+	target      string
+	envFile     string
+	print       *genericclioptions.PrintFlags
+}
+
+func (p *plugin) create() *cobra.Command {
+	o := &createOptions{plugin: p, print: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme).WithDefaultOutput("yaml")}
+	command := &cobra.Command{
+		Use:   "create NAME --environment ENVIRONMENT --scopes SCOPES",
+		Short: "Print the manifest of a PayUToken, and of its credentials when asked",
+		Long: `Print the manifest of a PayUToken, for Git or for kubectl apply. Nothing is created.
+
+With --from-env-file, print a Secret with the client ID and client secret, too. Its values are only encoded: seal it before
+it goes into Git. It is not printed on a terminal.`,
+		Example: `  kubectl payutoken create payment-links --environment Test --scopes create_payment_links,read_payment_links > payutoken.yaml
+  kubectl payutoken create payment-links --environment Test --scopes read_payment_links --from-env-file payu.env | kubectl apply -f -`,
+		Args: oneName,
+		RunE: func(_ *cobra.Command, args []string) error { return o.run(args[0]) },
+	}
+	flags := command.Flags()
+	flags.StringVar(&o.environment, "environment", "", "Test or Production")
+	flags.StringSliceVar(&o.scopes, "scopes", nil, "what the token may be used for: one to three `scopes`, comma separated")
+	flags.StringVar(&o.credentials, "credentials", "payu-credentials", "`name` of the Secret with the client ID and client secret")
+	flags.StringVar(&o.target, "target", "", "`name` of the Secret that the token is written to; by default that of the PayUToken")
+	flags.StringVar(&o.envFile, "from-env-file", "", "print the credentials Secret, too, with the lines client_id=… and client_secret=… of this `file`")
+	addPrintFlags(command, o.print)
+	for _, required := range []string{"environment", "scopes"} {
+		_ = command.MarkFlagRequired(required) // there is such a flag
+	}
+	completeFlag(command, "environment", cobra.FixedCompletions([]string{"Test", "Production"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(command, "scopes", cobra.FixedCompletions(knownScopes, cobra.ShellCompDirectiveNoFileComp))
+	return command
+}
+
+func (o *createOptions) run(name string) error {
+	printer, err := o.print.ToPrinter()
+	if err != nil {
+		return err
+	}
+	objects, err := o.objects(name)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		if err := printer.PrintObj(object, o.Out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *createOptions) objects(name string) ([]runtime.Object, error) {
+	namespace := *o.kube.Namespace // only if a flag names it: a manifest in Git may be for several
+	token := &v1alpha1.PayUToken{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PayUToken"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec: v1alpha1.PayUTokenSpec{
+			Environment:          v1alpha1.Environment(o.environment),
+			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(o.credentials)},
+			Target:               v1alpha1.Target{Name: v1alpha1.SecretName(o.target)},
+		},
+	}
+	for _, scope := range o.scopes {
+		token.Spec.Scopes = append(token.Spec.Scopes, v1alpha1.Scope(scope))
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(token)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOffline(&unstructured.Unstructured{Object: content}); err != nil || o.envFile == "" {
+		return []runtime.Object{token}, err
+	}
+	secret, err := o.secret(namespace)
+	return []runtime.Object{secret, token}, err
+}
+
+// secret is the credentials Secret, with the two keys that are needed and no other.
+func (o *createOptions) secret(namespace string) (*corev1.Secret, error) {
+	if o.Terminal != nil {
+		return nil, errors.New("the client secret is not printed on a terminal: write into a file, or pipe into kubectl apply -f -")
+	}
+	values, err := readEnvFile(o.envFile)
+	if err != nil {
+		return nil, err
+	}
+	credentials, _, err := credentialsIn(values, o.envFile, v1alpha1.CredentialsSecretRef{ClientIDKey: defaultIDKey, ClientSecretKey: defaultSecretKey})
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Name: o.credentials, Namespace: namespace},
+		Data:       map[string][]byte{defaultIDKey: []byte(credentials.ClientID), defaultSecretKey: []byte(credentials.ClientSecret)},
+	}, err
+}

@@ -1,0 +1,196 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
+)
+
+type listOptions struct {
+	*plugin
+	selection
+	watch   bool
+	columns screen.Columns
+	print   *genericclioptions.PrintFlags
+	printer printers.ResourcePrinter // nil: a table
+}
+
+func (p *plugin) list() *cobra.Command {
+	o := &listOptions{plugin: p, print: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme)}
+	command := &cobra.Command{
+		Use:   "list",
+		Short: "List PayUTokens, trouble first",
+		Long: `List PayUTokens, trouble first.
+
+LIFE is how much of the token's life is gone; the line in it is where the renewal lies. REASON is that of the condition
+which counts or, where the clock says more than the status: Expired, Overdue (the renewal is), NotSeen (by an operator),
+Waiting (for the operator to look at it).`,
+		Example: `  kubectl payutoken list -A
+  kubectl payutoken list -n shop -w
+  kubectl payutoken list -l team=payments -o wide`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error { return o.run(command.Context()) },
+	}
+	o.addSelector(command)
+	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "keep it up to date")
+	addPrintFlags(command, o.print)
+	command.Flag("output").Usage = strings.Replace(command.Flag("output").Usage, "(", "(wide, ", 1)
+	return command
+}
+
+func (o *listOptions) run(ctx context.Context) error {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	if o.watch {
+		return o.runWatch(ctx, c)
+	}
+	list := &v1alpha1.PayUTokenList{}
+	if err := c.List(ctx, list, o.options(c)...); err != nil {
+		return err
+	}
+	screen.Sort(list.Items, o.Clock.Now())
+	if o.printer != nil {
+		return o.printList(list)
+	}
+	if len(list.Items) == 0 {
+		_, err := fmt.Fprintf(o.ErrOut, "There%s\n", strings.TrimPrefix(o.nothing(c), "there"))
+		return err
+	}
+	return o.show(screen.List(list.Items, o.Clock.Now(), o.columns))
+}
+
+// complete looks at the flags.
+func (o *listOptions) complete() error {
+	o.columns.Namespace = o.allNamespaces
+	switch *o.print.OutputFormat {
+	case "":
+	case "wide":
+		o.columns.Wide = true
+	default:
+		var err error
+		if o.printer, err = o.print.ToPrinter(); err != nil {
+			return fmt.Errorf("%w,wide", err)
+		}
+	}
+	return o.validateSelector()
+}
+
+// printList prints a list for a program. Names are printed one by one.
+func (o *listOptions) printList(list *v1alpha1.PayUTokenList) error {
+	if *o.print.OutputFormat != "name" {
+		return o.printer.PrintObj(list, o.Out)
+	}
+	for i := range list.Items {
+		if err := o.printer.PrintObj(&list.Items[i], o.Out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runWatch draws the list again and again on a terminal. Elsewhere it prints the list, then what changes.
+func (o *listOptions) runWatch(ctx context.Context, c *cluster) error {
+	feed, err := c.follow(ctx, o.options(c)...)
+	if err != nil {
+		return err
+	}
+	if o.printer == nil && o.Terminal != nil {
+		return o.draw(ctx, feed)
+	}
+	seen := map[types.UID]string{}
+	for {
+		if err := o.printChanges(feed, seen); err != nil {
+			return err
+		}
+		select {
+		case <-feed.changed:
+		case err := <-feed.trouble:
+			if isFinal(err) {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// printChanges prints what is not yet seen; seen holds resource versions.
+func (o *listOptions) printChanges(feed *feed, seen map[types.UID]string) error {
+	tokens := feed.tokens()
+	screen.Sort(tokens, o.Clock.Now())
+	lines := screen.List(tokens, o.Clock.Now(), o.columns).Render(screen.Style{})
+	for i := range tokens {
+		if seen[tokens[i].UID] == tokens[i].ResourceVersion {
+			continue
+		}
+		if len(seen) == 0 && o.printer == nil {
+			fmt.Fprintf(o.Out, "%s\n", lines[0])
+		}
+		seen[tokens[i].UID] = tokens[i].ResourceVersion
+		if o.printer == nil {
+			fmt.Fprintf(o.Out, "%s\n", lines[i+1])
+		} else if err := o.printer.PrintObj(tokens[i].DeepCopy(), o.Out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	clearScreen = "\x1b[H\x1b[2J"
+	homeCursor  = "\x1b[H"
+	clearLine   = "\x1b[K" // what is right of the cursor
+	clearBelow  = "\x1b[J"
+)
+
+// draw keeps the list on the screen. Time goes on without changes: it is drawn each second.
+func (o *listOptions) draw(ctx context.Context, feed *feed) error {
+	ticker := o.Clock.NewTicker(time.Second)
+	defer ticker.Stop()
+	trouble := ""
+	fmt.Fprintf(o.Out, "%s", clearScreen)
+	for {
+		tokens := feed.tokens()
+		screen.Sort(tokens, o.Clock.Now())
+		width, height := o.Terminal.Size()
+		page := screen.Live(tokens, o.Clock.Now(), o.columns, trouble, height-1)
+		lines := page.Render(screen.Style{Colour: o.colour(), Width: width})
+		fmt.Fprintf(o.Out, "%s%s%s\n%s", homeCursor, strings.Join(lines, clearLine+"\n"), clearLine, clearBelow)
+		select {
+		case <-feed.changed:
+		case <-ticker.C():
+		case err := <-feed.trouble:
+			if isFinal(err) {
+				return err
+			}
+			trouble = ""
+			if err != nil {
+				trouble = explain(err)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// show writes a page as a whole.
+func (p *plugin) show(page screen.Page) error {
+	_, err := fmt.Fprintf(p.Out, "%s\n", strings.Join(page.Render(screen.Style{Colour: p.colour()}), "\n"))
+	return err
+}
+
+func (p *plugin) colour() bool { return p.Terminal != nil && p.Terminal.Colour }

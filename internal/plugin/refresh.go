@@ -1,0 +1,179 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+type refreshOptions struct {
+	*edit
+	wait    bool
+	timeout time.Duration
+	// request is the value of the annotation, which the operator repeats once it has handled it.
+	request string
+}
+
+func (p *plugin) refresh() *cobra.Command {
+	o := &refreshOptions{edit: p.newEdit()}
+	command := &cobra.Command{
+		Use:   "refresh (NAME... | -l LABELS | --all)",
+		Short: "Ask for new tokens now",
+		Long: `Ask for new tokens now, through the annotation ` + v1alpha1.AnnotationRefreshRequestedAt + `.
+
+With --wait, wait for the outcome: the exit code is 2 if there is a PayUToken that got no new token, and 3 if there is one
+without an outcome in time.`,
+		Example: `  kubectl payutoken refresh payment-links --wait
+  kubectl payutoken refresh --all -A`,
+		ValidArgsFunction: p.completeNames,
+		RunE:              func(command *cobra.Command, args []string) error { return o.run(command.Context(), args) },
+	}
+	o.addFlags(command)
+	command.Flags().BoolVar(&o.wait, "wait", false, "wait until the operator has asked PayU, and say what came of it")
+	command.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "with --wait: how long")
+	return command
+}
+
+func (o *refreshOptions) run(ctx context.Context, names []string) error {
+	if o.timeout <= 0 {
+		return errors.New("--timeout must be more than 0")
+	}
+	c, tokens, err := o.start(ctx, names)
+	if err != nil {
+		return err
+	}
+	asked, err := o.ask(ctx, c, tokens)
+	if err == nil && o.wait && len(asked) > 0 {
+		err = o.await(ctx, c, asked)
+	}
+	if err == nil && len(asked) < len(tokens) {
+		return exitFailed
+	}
+	return err
+}
+
+// ask asks for new tokens. It leaves out PayUTokens that are suspended, for which nothing would happen.
+func (o *refreshOptions) ask(ctx context.Context, c *cluster, tokens []v1alpha1.PayUToken) (asked []*v1alpha1.PayUToken, err error) {
+	o.request = o.Clock.Now().UTC().Format(time.RFC3339Nano)
+	annotations := map[string]string{v1alpha1.AnnotationRefreshRequestedAt: o.request}
+	patch := map[string]any{"metadata": map[string]any{"annotations": annotations}}
+	for i := range tokens {
+		token := &tokens[i]
+		if token.Spec.Suspend {
+			o.complain(fmt.Errorf("PayUToken %q in namespace %q is suspended: resume it first", token.Name, token.Namespace))
+			continue
+		}
+		if err := c.patch(ctx, token, patch); err != nil {
+			return nil, err
+		}
+		asked = append(asked, token)
+		if o.wait {
+			continue
+		}
+		if err := o.say(token, "refresh requested"); err != nil {
+			return nil, err
+		}
+	}
+	return asked, nil
+}
+
+// await says what comes of each request, as soon as it is known.
+func (o *refreshOptions) await(ctx context.Context, c *cluster, waiting []*v1alpha1.PayUToken) error {
+	within, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	feed, err := c.follow(within, o.options(c)...)
+	switch {
+	case err != nil && within.Err() != nil && ctx.Err() == nil:
+		o.complain(fmt.Errorf("no outcome within %s", o.timeout))
+		return exitTimedOut
+	case err != nil:
+		return err
+	}
+	failed := false
+	for {
+		var bad bool
+		waiting, bad = o.settle(feed, waiting)
+		failed = failed || bad
+		switch {
+		case len(waiting) == 0 && failed:
+			return exitNotWell
+		case len(waiting) == 0:
+			return nil
+		}
+		select {
+		case <-feed.changed:
+		case err := <-feed.trouble:
+			if isFinal(err) {
+				return err
+			}
+		case <-within.Done():
+			return o.giveUp(ctx, feed, waiting)
+		}
+	}
+}
+
+// settle says what has come of requests, and returns those that are still open.
+func (o *refreshOptions) settle(feed *feed, waiting []*v1alpha1.PayUToken) (open []*v1alpha1.PayUToken, failed bool) {
+	for _, token := range waiting {
+		done, err := o.outcome(feed, token)
+		if err != nil {
+			o.complain(err)
+			failed = true
+		}
+		if !done {
+			open = append(open, token)
+		}
+	}
+	return open, failed
+}
+
+// giveUp says why there may be no outcome, unless the user did not want to wait for it.
+func (o *refreshOptions) giveUp(ctx context.Context, feed *feed, waiting []*v1alpha1.PayUToken) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, token := range waiting {
+		o.complain(fmt.Errorf("no outcome for PayUToken %q within %s: %s", token.Name, o.timeout, excuse(feed, token)))
+	}
+	return exitTimedOut
+}
+
+// outcome reports whether the request was handled, and says or returns what came of it.
+func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bool, err error) {
+	now := feed.token(token)
+	switch {
+	case now == nil:
+		return true, fmt.Errorf("PayUToken %q was deleted", token.Name)
+	case now.Status.LastHandledRefreshAt != o.request:
+		return false, nil
+	}
+	switch c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionRefreshed); {
+	case c == nil: // the operator always says
+		return false, nil
+	case c.Status != metav1.ConditionTrue:
+		return true, fmt.Errorf("PayUToken %q got no new token: %s: %s", token.Name, c.Reason, c.Message)
+	case c.Reason == v1alpha1.ReasonTokenReused:
+		return true, o.say(now, "unchanged: "+c.Message)
+	default:
+		return true, o.say(now, "refreshed")
+	}
+}
+
+// excuse says why there may be no outcome yet.
+func excuse(feed *feed, token *v1alpha1.PayUToken) string {
+	now := feed.token(token)
+	if now == nil {
+		return "it was deleted"
+	}
+	if c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Status == metav1.ConditionFalse {
+		return fmt.Sprintf("%s: %s", c.Reason, c.Message)
+	}
+	return fmt.Sprintf("see that the operator runs, and works in namespace %q", token.Namespace)
+}
