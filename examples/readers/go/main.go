@@ -1,0 +1,74 @@
+// Command go calls a URL again and again with the token of a mounted Secret:
+//
+//	go run ./examples/readers/go /var/run/payu/access_token https://api.example.com/orders 1s
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"net/http"
+	"os"
+	"time"
+)
+
+// bearer is a transport that sends the token which its file holds now.
+type bearer struct{ file string }
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	token, err := b.token()
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close() // as every transport must
+		}
+		return nil, err
+	}
+	answer, err := send(r, token)
+	if err != nil || answer.StatusCode != http.StatusUnauthorized || r.Body != nil && r.GetBody == nil {
+		return answer, err
+	}
+	fresh, err := b.token()
+	if err != nil || fresh == token {
+		return answer, nil // nothing better to try: the 401 is the answer
+	}
+	answer.Body.Close()
+	return send(r, fresh)
+}
+
+// token opens the file once more if it is not there: the kubelet was just exchanging the directory behind it.
+func (b bearer) token() (string, error) {
+	token, err := os.ReadFile(b.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		token, err = os.ReadFile(b.file)
+	}
+	return string(token), err
+}
+
+func send(r *http.Request, token string) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+token)
+	if r.GetBody != nil {
+		r.Body, _ = r.GetBody() // from its beginning, also for the second request
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func main() {
+	if len(os.Args) != 4 {
+		log.Fatal("usage: go <token file> <URL> <pause, such as 1s>")
+	}
+	pause, err := time.ParseDuration(os.Args[3])
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := http.Client{Transport: bearer{file: os.Args[1]}}
+	for ; ; time.Sleep(pause) {
+		answer, err := client.Get(os.Args[2])
+		if err != nil {
+			log.Fatal(err)
+		}
+		answer.Body.Close()
+		fmt.Println(answer.StatusCode)
+	}
+}
