@@ -1,0 +1,126 @@
+// Command e2e runs what users run, and proves that a workload which mounts its token sees no refusal: the operator from
+// its own image and Helm chart, the simulator of PayU's token server behind a Service, and workloads as pods whose token
+// file is kept fresh by a real kubelet, while leaders are deleted and killed, the API server and the kubelet restart,
+// the operator is upgraded, PayU fails and credentials are rotated:
+//
+//	go run ./test/e2e                    on a cluster of one node, which it starts itself; needs root on Debian
+//	E2E_KUBECONFIG=... go run ./test/e2e on a cluster that is there: see docs/e2e.md
+//
+// It prints a table and exits with 1 if a promise was broken. Whatever happens, it ends all that it started.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/payu-token-operator/payu-token-operator/test/e2e/sandbox"
+)
+
+var (
+	// errInterrupted ends the run on behalf of the user.
+	errInterrupted = errors.New("interrupted")
+	// errBroken ends a run that found something. The report has told what.
+	errBroken = errors.New("a promise was broken")
+	// errUnable ends a run that this machine does not allow.
+	errUnable = errors.New("this machine cannot start a node")
+)
+
+// options are the flags.
+type options struct {
+	only     string
+	keep     bool
+	keepLogs bool
+	orSkip   bool
+	inside   string
+}
+
+func main() {
+	sandbox.Enter()
+	var o options
+	pflag.StringVar(&o.only, "only", "", "play only the scenarios whose name holds this `text`, to look into one of them")
+	pflag.BoolVar(&o.keep, "keep", false, "leave everything running after the report, until Ctrl-C")
+	pflag.BoolVar(&o.keepLogs, "keep-logs", false, "leave the logs; after a failure they stay anyway")
+	pflag.BoolVar(&o.orSkip, "or-skip", false, "where the machine does not allow the test, say so and exit with 0")
+	pflag.StringVar(&o.inside, "inside", "", "")
+	pflag.CommandLine.MarkHidden("inside")
+	pflag.Usage = func() {
+		fmt.Fprintf(os.Stderr, "e2e proves that a workload which mounts its token sees no refusal.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
+	}
+	pflag.Parse()
+	ctrl.SetLogger(logr.Discard()) // the report tells what matters
+	klog.SetLogger(logr.Discard())
+
+	err := run(o)
+	var inside *exec.ExitError
+	switch {
+	case err == nil:
+	case errors.Is(err, errUnable) && o.orSkip:
+		fmt.Println("SKIPPED test-e2e:", oneLine(err))
+	case errors.Is(err, errInterrupted):
+		os.Exit(130)
+	case errors.As(err, &inside): // it has said why
+		os.Exit(1)
+	default:
+		fmt.Fprintln(os.Stderr, "e2e:", oneLine(err))
+		os.Exit(status(o, err))
+	}
+}
+
+// status is what to exit with after an error.
+func status(o options, err error) int {
+	if o.inside != "" && errors.Is(err, errUnable) {
+		return sandbox.Unfit
+	}
+	return 1
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")), " ")
+}
+
+// run makes the run, and cleans up after it.
+func run(o options) error {
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
+	endOnSignal(end)
+	switch {
+	case o.inside != "":
+		return runInside(ctx, end, o)
+	case os.Getenv("E2E_KUBECONFIG") != "":
+		return runOnGivenCluster(ctx, o)
+	default:
+		return runOnOwnNode(ctx, o)
+	}
+}
+
+// endOnSignal ends the run on Ctrl-C and its like, and when the program's parent is gone: `go run` does not hand a
+// SIGTERM on. Catching SIGPIPE keeps a closed stdout from killing the program before it has cleaned up.
+func endOnSignal(end context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	parent := os.Getppid()
+	go func() {
+		for {
+			select {
+			case <-signals:
+				end(errInterrupted)
+			case <-time.After(time.Second):
+				if os.Getppid() != parent {
+					end(errInterrupted)
+				}
+			}
+		}
+	}()
+}

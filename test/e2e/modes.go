@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/e2e/calls"
+)
+
+const (
+	// askedWithin is how soon after a token's end a new one is asked for, where PayU reuses tokens: 3 s are promised, and
+	// a busy machine takes a moment more.
+	askedWithin = 5 * time.Second
+	// writtenWithin is how soon after PayU's answer the Secret holds the token.
+	writtenWithin = 3 * time.Second
+)
+
+// gap is the time without a token that works, in three parts: until PayU gave a new one, until the Secret held that,
+// and until the workload had it. Nobody can do anything about the last one but the kubelet.
+type gap struct{ asking, writing, delivery time.Duration }
+
+func (g gap) whole() time.Duration { return g.asking + g.writing + g.delivery }
+
+// measureGap measures the gaps that a mode of PayU makes unavoidable.
+func measureGap(ctx context.Context, s *shop) (row, error) {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	written, err := s.watchSecret(watching)
+	if err != nil {
+		return row{}, err
+	}
+	r, err := overRenewals(nil)(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	r.broken = nil // refusals are
+	issued, err := s.issued(ctx)
+	if err != nil {
+		return r, err
+	}
+	var longest, sum gap
+	for _, each := range calls.Renewals(s.tape.since(r.mark)) {
+		at, ok := written.at(each.New)
+		if !ok {
+			return r, errors.New("the workload uses a token that was not seen in the Secret")
+		}
+		g := gapOf(each, issued[each.Old], issued[each.New], at)
+		longest = gap{max(longest.asking, g.asking), max(longest.writing, g.writing), max(longest.delivery, g.delivery)}
+		sum = gap{sum.asking + g.asking, sum.writing + g.writing, sum.delivery + g.delivery}
+	}
+	n := time.Duration(r.Renewals)
+	r.notes = append(r.notes, fmt.Sprintf("no live token in the file for %s on average", shown(sum.whole()/n)),
+		fmt.Sprintf("of that, %.1f s (at most %.1f s) until PayU gave a new one and %.1f s (%.1f s) until it was written", (sum.asking/n).Seconds(), longest.asking.Seconds(), (sum.writing/n).Seconds(), longest.writing.Seconds()),
+		fmt.Sprintf("the rest, %.1f s (%.1f s), is the kubelet's, which takes up to %s by its rules", (sum.delivery/n).Seconds(), longest.delivery.Seconds(), shown(s.delivery())))
+	if longest.asking > askedWithin {
+		r.broken = append(r.broken, fmt.Sprintf("a new token came %s after the end of the old one, later than %s", shown(longest.asking), askedWithin))
+	}
+	if longest.writing > writtenWithin {
+		r.broken = append(r.broken, fmt.Sprintf("a token was written %s after PayU gave it, later than %s", shown(longest.writing), writtenWithin))
+	}
+	return r, nil
+}
+
+// gapOf is the gap of one renewal.
+func gapOf(r calls.Renewal, former, next payutest.Issued, written time.Time) gap {
+	end := former.ExpiresAt
+	if !former.RevokedAt.IsZero() {
+		end = former.RevokedAt
+	}
+	return gap{max(0, next.IssuedAt.Sub(end)), written.Sub(next.IssuedAt), r.FirstNew.Sub(written)}
+}
+
+// writes is when tokens appeared in a Secret.
+type writes struct {
+	mu    sync.Mutex
+	times map[string]time.Time // by calls.Digest
+}
+
+func (w *writes) at(digest string) (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, ok := w.times[digest]
+	return at, ok
+}
+
+// watchSecret notes when tokens appear in the shop's Secret, until ctx ends.
+func (s *shop) watchSecret(ctx context.Context) (*writes, error) {
+	w, err := s.client.Watch(ctx, &corev1.SecretList{}, client.InNamespace(s.namespace()), client.MatchingFields{"metadata.name": tokenName})
+	if err != nil {
+		return nil, err
+	}
+	seen := &writes{times: map[string]time.Time{}}
+	go func() {
+		for event := range w.ResultChan() {
+			secret, ok := event.Object.(*corev1.Secret)
+			if !ok {
+				continue
+			}
+			digest := calls.Digest(string(secret.Data[v1alpha1.KeyAccessToken]))
+			seen.mu.Lock()
+			if _, known := seen.times[digest]; !known {
+				seen.times[digest] = time.Now()
+			}
+			seen.mu.Unlock()
+		}
+	}()
+	return seen, nil
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	cgroups = "/sys/fs/cgroup"
+	// patience is how long the kernel may take to let go of a control group whose processes have ended.
+	patience = 10 * time.Second
+)
+
+// Cgroup is a control group of all hierarchies that there are.
+type Cgroup string
+
+// NewCgroup makes one.
+func NewCgroup(name string) (Cgroup, error) {
+	if controllers, err := os.ReadFile(filepath.Join(cgroups, "cgroup.controllers")); err == nil {
+		return Cgroup(name), newUnified(name, strings.Fields(string(controllers)))
+	}
+	hierarchies, err := os.ReadDir(cgroups)
+	if err != nil {
+		return "", err
+	}
+	var errs []error
+	for _, each := range hierarchies {
+		if each.IsDir() { // beside them are links, such as cpu to cpu,cpuacct
+			errs = append(errs, os.Mkdir(filepath.Join(cgroups, each.Name(), name), 0o755))
+		}
+	}
+	return Cgroup(name), errors.Join(errs...)
+}
+
+// newUnified makes it in the one hierarchy of version 2, with all controllers, since a kubelet wants them.
+func newUnified(name string, controllers []string) error {
+	enable := []byte("+" + strings.Join(controllers, " +"))
+	if err := os.WriteFile(filepath.Join(cgroups, "cgroup.subtree_control"), enable, 0o644); err != nil {
+		return err
+	}
+	return os.Mkdir(filepath.Join(cgroups, name), 0o755)
+}
+
+// Remove removes the control group and all below it. Nothing may run there any more.
+func (c Cgroup) Remove() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		err := c.remove()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("removing control group %q: %w", c, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (c Cgroup) remove() error {
+	roots, err := filepath.Glob(filepath.Join(cgroups, "*", string(c)))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, root := range append(roots, filepath.Join(cgroups, string(c))) {
+		for _, path := range slices.Backward(folders(root)) {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// folders lists a folder and all below it, each before what it holds; none if there is no such folder.
+func folders(root string) []string {
+	var list []string
+	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return fs.SkipDir // it is gone already
+		}
+		if entry.IsDir() {
+			list = append(list, path)
+		}
+		return nil
+	})
+	return list
+}
