@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// bare does what the operator does for n PayUTokens, and nothing else: create the PayUToken, ask for the token, create
+// the Secret, write the status. It looks at nothing, remembers nothing and is prepared for nothing.
+func (b *bench) bare(ctx context.Context, namespace string, n int) error {
+	return each(ctx, workers, n, func(ctx context.Context, n int) error {
+		token := newToken(namespace, n, n)
+		if err := b.client.Create(ctx, token); err != nil {
+			return err
+		}
+		given, err := b.payu.Token(ctx, sourceOf(n))
+		if err != nil {
+			return err
+		}
+		if err := b.client.Create(ctx, bareSecret(token, given)); err != nil {
+			return err
+		}
+		before := token.DeepCopy()
+		token.Status = bareStatus(given, time.Now())
+		return b.client.Status().Patch(ctx, token, client.MergeFrom(before), client.FieldOwner(v1alpha1.ManagedBy))
+	})
+}
+
+// bareSecret is as large as the operator's.
+func bareSecret(token *v1alpha1.PayUToken, given payu.Token) *corev1.Secret {
+	fetched, expires := given.FetchedAt.Format(time.RFC3339), given.ExpiresAt.Format(time.RFC3339)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: token.Namespace, Name: token.Name,
+			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelTokenUID: string(token.UID)},
+			Annotations: map[string]string{
+				v1alpha1.AnnotationTokenName: token.Name, v1alpha1.AnnotationFetchedAt: fetched, v1alpha1.AnnotationExpiresAt: expires,
+				v1alpha1.AnnotationSource: strings.Repeat("0", 164),
+			},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "PayUToken", Name: token.Name, UID: token.UID, Controller: ptr.To(true),
+			}},
+		},
+		Data: map[string][]byte{
+			v1alpha1.KeyAccessToken: []byte(given.AccessToken), v1alpha1.KeyTokenType: []byte(given.Type),
+			v1alpha1.KeyScope: []byte(given.Scope), v1alpha1.KeyExpiresAt: []byte(expires),
+		},
+	}
+}
+
+func bareStatus(given payu.Token, now time.Time) v1alpha1.PayUTokenStatus {
+	condition := func(kind, reason string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: "As large as the operator's",
+			ObservedGeneration: 1, LastTransitionTime: metav1.NewTime(now)}
+	}
+	return v1alpha1.PayUTokenStatus{
+		ObservedGeneration: 1, Scope: given.Scope,
+		FetchedAt: ptr.To(metav1.NewTime(given.FetchedAt)), ExpiresAt: ptr.To(metav1.NewTime(given.ExpiresAt)),
+		RenewAt:            ptr.To(metav1.NewTime(given.ExpiresAt.Add(-time.Hour))),
+		CredentialsVersion: "1",
+		Conditions:         []metav1.Condition{condition(v1alpha1.ConditionReady, "TokenValid"), condition(v1alpha1.ConditionRefreshed, "Succeeded")},
+	}
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// foreignSecrets measures what Secrets cost that are none of the operator's business.
+func (b *bench) foreignSecrets(ctx context.Context) ([]section, error) {
+	n := b.sizes[0]
+	s := section{title: "Secrets of others, 10 kB each", head: []string{"Secrets", "ready after", "resident memory", "its peak",
+		fmt.Sprintf("bare loop, %d PayUTokens", n), "operator", "kube-apiserver", "etcd"}}
+	if err := b.newCluster(ctx); err != nil {
+		return nil, err
+	}
+	namespace, err := b.cluster.Namespace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var resident []point
+	have := 0
+	for _, want := range append([]int{0}, b.foreign...) {
+		b.say("%d Secrets of others", want)
+		if err := b.seedForeign(ctx, namespace, have, want); err != nil {
+			return nil, err
+		}
+		have = want
+		began := time.Now()
+		m, err := b.operator(ctx, b.account)
+		if err != nil {
+			return nil, err
+		}
+		ready := time.Since(began)
+		u, err := b.atRest(ctx, m)
+		if err = errors.Join(err, m.stop()); err != nil {
+			return nil, err
+		}
+		resident = append(resident, point{float64(want), u.resident})
+		bare, err := b.timeBare(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		operator, err := b.timeOperators(ctx, n, nil)
+		if err != nil {
+			return nil, err
+		}
+		apiserver, err1 := usageOf(children()["kube-apiserver"])
+		etcd, err2 := usageOf(children()["etcd"])
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		s.add(want, shown(ready), mebibytes(u.resident), mebibytes(u.most), rate(bare.perSecond(n)), rate(operator.perSecond(n)),
+			mebibytes(apiserver.resident), mebibytes(etcd.resident))
+	}
+	each := fit(resident).slope
+	b.inputs.perForeign = each
+	s.note("By least squares: %s of the operator's resident memory for each Secret of others. Throughput was measured once each.", kibibytes(each))
+	b.goal("resident memory for each Secret of others, of 10 kB", "at most 1 KiB", kibibytes(each), each <= 1<<10)
+	return []section{s}, nil
+}

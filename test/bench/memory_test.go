@@ -1,0 +1,58 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestMemoryWithManySecretsOfOthers starts the operator in a cluster with 10,000 Secrets of 10 kB that are none of its
+// business, and sees to it that it holds hardly anything of them: their data would be 100 MB.
+func TestMemoryWithManySecretsOfOthers(t *testing.T) {
+	const (
+		namespace = "default"
+		secrets   = 10_000
+		most      = 60 << 20
+	)
+	ctx := t.Context()
+	b := &bench{options: options{scale: quick}, start: time.Now()}
+	t.Cleanup(func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := b.locate(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.setUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.seedForeign(ctx, namespace, 0, secrets); err != nil {
+		t.Fatal(err)
+	}
+	var some corev1.SecretList
+	if err := b.client.List(ctx, &some, client.InNamespace(namespace), client.Limit(1)); err != nil {
+		t.Fatal(err)
+	}
+	if rest := some.RemainingItemCount; rest == nil || *rest < secrets-1 || len(some.Items[0].Data["file"]) != foreignSize {
+		t.Fatalf("the API server does not show %d Secrets of %d bytes", secrets, foreignSize)
+	}
+
+	operator, err := b.operator(ctx, b.account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := b.atRest(ctx, operator)
+	if err != nil {
+		t.Error(err)
+	}
+	if err := operator.stop(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s are resident with %d Secrets of others", mebibytes(held.resident), secrets)
+	if held.resident > most {
+		t.Errorf("%s are resident, want at most %s", mebibytes(held.resident), mebibytes(most))
+	}
+}

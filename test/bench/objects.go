@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+const (
+	// workers is how many requests are made at once, by the bare loop and by the operator.
+	workers = 16
+	// clients is how many clients the simulator knows.
+	clients = 20_000
+	// shardLabel says which shard a PayUToken is for.
+	shardLabel = "shard"
+)
+
+var scopes = []string{"create_payment_links", "read_payment_links"}
+
+func clientID(n int) string        { return fmt.Sprintf("client-%05d", n) }
+func clientSecret(n int) string    { return fmt.Sprintf("%032d-%05d", n, n) }
+func tokenName(n int) string       { return fmt.Sprintf("token-%05d", n) }
+func credentialsName(n int) string { return fmt.Sprintf("credentials-%05d", n) }
+
+func allClients() []payutest.Client {
+	all := make([]payutest.Client, clients)
+	for n := range all {
+		all[n] = payutest.Client{ID: clientID(n), Secret: clientSecret(n)}
+	}
+	return all
+}
+
+func sourceOf(n int) payu.Source {
+	return payu.Source{
+		Environment: string(v1alpha1.EnvironmentTest),
+		Credentials: payu.Credentials{ClientID: clientID(n), ClientSecret: clientSecret(n)},
+		Scopes:      scopes,
+	}
+}
+
+// newToken returns the PayUToken of a number, with the credentials of a client.
+func newToken(namespace string, n, client int) *v1alpha1.PayUToken {
+	token := &v1alpha1.PayUToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: tokenName(n), Labels: map[string]string{shardLabel: fmt.Sprint(n % 2)}},
+		Spec: v1alpha1.PayUTokenSpec{
+			Environment:          v1alpha1.EnvironmentTest,
+			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(credentialsName(client))},
+		},
+	}
+	for _, scope := range scopes {
+		token.Spec.Scopes = append(token.Spec.Scopes, v1alpha1.Scope(scope))
+	}
+	return token
+}
+
+// each does something for each number below n, so many at once, until the first error.
+func each(ctx context.Context, workers, n int, do func(ctx context.Context, n int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for i := int(next.Add(1) - 1); i < n && ctx.Err() == nil; i = int(next.Add(1) - 1) {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
+// createCredentials creates n credentials Secrets, each of a client of its own.
+func (b *bench) createCredentials(ctx context.Context, namespace string, n int) error {
+	return each(ctx, workers, n, func(ctx context.Context, n int) error {
+		return b.client.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: credentialsName(n)},
+			Data:       map[string][]byte{"client_id": []byte(clientID(n)), "client_secret": []byte(clientSecret(n))},
+		})
+	})
+}
+
+// createTokens creates the PayUTokens from one number to another, each with credentials of its own.
+func (b *bench) createTokens(ctx context.Context, namespace string, from, to int) error {
+	return each(ctx, workers, to-from, func(ctx context.Context, n int) error {
+		return b.client.Create(ctx, newToken(namespace, from+n, from+n))
+	})
+}
+
+// namespace creates a namespace, and removes what is in it when remove is called: nobody collects garbage here.
+func (b *bench) namespace(ctx context.Context) (name string, remove func() error, err error) {
+	name, err = b.cluster.Namespace(ctx)
+	return name, func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*patience)
+		defer cancel()
+		var errs []error
+		for _, kind := range []client.Object{&v1alpha1.PayUToken{}, &corev1.Secret{}, &eventsv1.Event{}} {
+			errs = append(errs, b.client.DeleteAllOf(ctx, kind, client.InNamespace(name)))
+		}
+		return errors.Join(errs...)
+	}, err
+}
+
+// sight is a moment at which a Secret of the operator's was seen to change.
+type sight struct {
+	name  string
+	at    time.Time
+	isNew bool
+}
+
+// sights tells of the Secrets of the operator's in a namespace: a watch that others do not wait for.
+type sights struct {
+	seen chan sight
+	stop func()
+}
+
+// watchSecrets begins to watch.
+func (b *bench) watchSecrets(ctx context.Context, namespace string) (*sights, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	ours := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}}
+	if err := b.client.List(ctx, list, ours...); err != nil {
+		return nil, err
+	}
+	raw := &metav1.ListOptions{ResourceVersion: list.ResourceVersion}
+	w, err := b.client.Watch(ctx, list, append(ours, &client.ListOptions{Raw: raw})...)
+	if err != nil {
+		return nil, err
+	}
+	s := &sights{seen: make(chan sight, 1<<17), stop: w.Stop}
+	go func() {
+		defer close(s.seen)
+		for e := range w.ResultChan() {
+			if o, ok := e.Object.(*metav1.PartialObjectMetadata); ok && e.Type != watch.Deleted {
+				s.seen <- sight{o.Name, time.Now(), e.Type == watch.Added}
+			}
+		}
+	}()
+	return s, nil
+}
+
+// await waits until n Secrets were seen to appear (or, if not isNew, to change), and returns when the last one was.
+func (s *sights) await(ctx context.Context, n int, isNew bool, limit time.Duration) (time.Time, error) {
+	seen := map[string]bool{}
+	deadline := time.After(limit)
+	for {
+		select {
+		case one, open := <-s.seen:
+			if !open {
+				return time.Time{}, errors.New("the watch of Secrets has ended")
+			}
+			if one.isNew == isNew {
+				seen[one.name] = true
+			}
+			if len(seen) >= n {
+				return one.at, nil
+			}
+		case <-ctx.Done():
+			return time.Time{}, context.Cause(ctx)
+		case <-deadline:
+			return time.Time{}, fmt.Errorf("%d of %d Secrets were seen within %s", len(seen), n, limit)
+		}
+	}
+}

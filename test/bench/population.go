@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+const (
+	// passEvery is how often the operator looks at a PayUToken of which nothing is due.
+	passEvery = 10 * time.Minute
+	// scrapeEvery is how often Prometheus reads the metrics, usually.
+	scrapeEvery = 30 * time.Second
+	// renewalPercent and margin are the defaults.
+	renewalPercent = 67
+	margin         = 2 * time.Minute
+)
+
+// meanRenewal is how old a token of a life is when it is renewed, on average over all PayUTokens.
+func meanRenewal(life time.Duration) time.Duration {
+	var zero time.Time
+	token := payu.Token{FetchedAt: zero, ExpiresAt: zero.Add(life)}
+	return (token.RenewAt(renewalPercent, margin, 0).Sub(zero) + token.RenewAt(renewalPercent, margin, 1).Sub(zero)) / 2
+}
+
+// stand is what was measured with n PayUTokens.
+type stand struct {
+	n               int
+	made            load
+	worked          usage // of the operator that fetched all tokens
+	restart         restart
+	apiserver, etcd usage
+}
+
+// restart is what was measured of an operator that found n PayUTokens.
+type restart struct {
+	ready, complete, passed time.Duration
+	page                    int           // bytes of the metrics
+	reading                 time.Duration // to read them
+	asked                   int           // requests to PayU
+	work                    calls
+	usage                   usage
+}
+
+// population measures operators with few and with many PayUTokens.
+func (b *bench) population(ctx context.Context) ([]section, error) {
+	var stands []stand
+	var idle section
+	nothing, err := b.standWith(ctx, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range b.populations {
+		var atMost func(context.Context, *manager, string, int) error
+		if i == len(b.populations)-1 {
+			atMost = func(ctx context.Context, m *manager, namespace string, n int) error {
+				idle, err = b.steady(ctx, m, namespace, n)
+				return err
+			}
+		}
+		one, err := b.standWith(ctx, n, atMost)
+		if err != nil {
+			return nil, err
+		}
+		stands = append(stands, one)
+	}
+	return []section{curve(stands), b.memory(append([]stand{nothing}, stands...)), b.restarts(stands), idle}, nil
+}
+
+// standWith has an operator make n Secrets, restarts it, and has more done with the one that was restarted.
+func (b *bench) standWith(ctx context.Context, n int, more func(context.Context, *manager, string, int) error) (s stand, err error) {
+	b.say("%d PayUTokens", n)
+	s.n = n
+	if err := b.newCluster(ctx); err != nil {
+		return s, err
+	}
+	namespace, err := b.cluster.Namespace(ctx)
+	if err != nil {
+		return s, err
+	}
+	if err := b.createCredentials(ctx, namespace, n); err != nil {
+		return s, err
+	}
+	if s.made, s.worked, err = b.makeAll(ctx, namespace, n); err != nil {
+		return s, err
+	}
+	m, restarted, err := b.restartWith(ctx, n)
+	if err != nil {
+		return s, err
+	}
+	s.restart = restarted
+	defer func() { err = errors.Join(m.stop(), err) }()
+	for name, u := range map[string]*usage{"kube-apiserver": &s.apiserver, "etcd": &s.etcd} {
+		if *u, err = usageOf(children()[name]); err != nil {
+			return s, err
+		}
+	}
+	if n > 0 {
+		if b.inputs.sizes, err = storedSizes(ctx, namespace); err != nil {
+			return s, err
+		}
+	}
+	if more != nil {
+		err = more(ctx, m, namespace, n)
+	}
+	return s, err
+}
+
+// makeAll has a new operator make n Secrets, and looks at it when it rests.
+func (b *bench) makeAll(ctx context.Context, namespace string, n int) (l load, u usage, err error) {
+	m, err := b.operator(ctx, b.account)
+	if err != nil {
+		return l, u, err
+	}
+	defer func() { err = errors.Join(m.stop(), err) }()
+	if err := b.warm(ctx); err != nil {
+		return l, u, err
+	}
+	if n > 0 {
+		l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n) }, m)
+	}
+	if err == nil {
+		err = m.awaitReady(ctx, n)
+	}
+	if err != nil {
+		return l, u, err
+	}
+	u, err = b.atRest(ctx, m)
+	return l, u, err
+}
+
+// awaitReady waits until the metrics say of n PayUTokens that they are Ready.
+func (m *manager) awaitReady(ctx context.Context, n int) error {
+	return await(ctx, fmt.Sprintf("%d PayUTokens are Ready", n), func() (bool, error) {
+		metrics, err := m.scrape(ctx)
+		return int(metrics["payu_token_ready"]) == n, err
+	})
+}
+
+// atRest lets an operator rest, and returns what it holds then.
+func (b *bench) atRest(ctx context.Context, m *manager) (usage, error) {
+	if err := pause(ctx, b.rest); err != nil {
+		return usage{}, err
+	}
+	return usageOf(m.pid())
+}
+
+// restartWith starts an operator that finds n PayUTokens with good Secrets.
+func (b *bench) restartWith(ctx context.Context, n int) (m *manager, r restart, err error) {
+	log, err := openAudit(b.auditLog)
+	if err != nil {
+		return nil, r, err
+	}
+	defer log.file.Close()
+	before, err := b.tokenRequests(ctx)
+	if err != nil {
+		return nil, r, err
+	}
+	began := time.Now()
+	if m, err = b.operator(ctx, b.audited); err != nil {
+		return nil, r, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.stop())
+		}
+	}()
+	r.ready = time.Since(began)
+	if err := m.awaitReady(ctx, n); err != nil {
+		return m, r, err
+	}
+	r.complete = time.Since(began)
+	if err := m.awaitPasses(ctx, n); err != nil {
+		return m, r, err
+	}
+	r.passed = time.Since(began)
+	if r.work, _, err = log.settle(ctx); err != nil {
+		return m, r, err
+	}
+	after, err := b.tokenRequests(ctx)
+	if err != nil {
+		return m, r, err
+	}
+	r.asked = after - before
+	began = time.Now()
+	page, err := fetch(ctx, "http://"+m.metrics+"/metrics")
+	if err != nil {
+		return m, r, err
+	}
+	r.page, r.reading = len(page), time.Since(began)
+	if r.usage, err = b.atRest(ctx, m); err == nil {
+		b.profileHeap(ctx, m, n)
+	}
+	return m, r, err
+}
+
+// steady measures the CPU time of an operator with n PayUTokens whose tokens live as long as PayU's: the passes, the
+// renewals and the reading of the metrics that come in the same time on average, and none of them.
+func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int) (section, error) {
+	s := section{title: fmt.Sprintf("CPU time with %d PayUTokens, in %s", n, b.minute), head: []string{"", "passes", "renewals", "metrics read", "CPU time", "of a core"}}
+	every := func(interval time.Duration) time.Duration { return interval / time.Duration(n) }
+	perEdit, err := b.passesPerEdit(ctx, m, namespace, min(n, 50))
+	if err != nil {
+		return s, err
+	}
+	if err := b.checkSchedule(ctx, namespace); err != nil {
+		return s, err
+	}
+	for _, row := range []struct {
+		what                   string
+		pass, renewal, reading time.Duration
+	}{
+		{what: "nothing is due"},
+		{"passes, renewals, metrics", time.Duration(perEdit * float64(every(passEvery))), every(meanRenewal(usual)), scrapeEvery},
+	} {
+		passes, err := m.passes(ctx)
+		if err != nil {
+			return s, err
+		}
+		asked, err := b.tokenRequests(ctx)
+		if err != nil {
+			return s, err
+		}
+		before, err := usageOf(m.pid())
+		if err != nil {
+			return s, err
+		}
+		began := time.Now()
+		read, err := b.play(ctx, m, namespace, n, row.pass, row.renewal, row.reading)
+		if err != nil {
+			return s, err
+		}
+		took := time.Since(began)
+		after, err := usageOf(m.pid())
+		if err != nil {
+			return s, err
+		}
+		morePasses, err1 := m.passes(ctx)
+		moreAsked, err2 := b.tokenRequests(ctx)
+		if err := errors.Join(err1, err2); err != nil {
+			return s, err
+		}
+		share := float64(after.cpu-before.cpu) / float64(took)
+		s.add(row.what, morePasses-passes, moreAsked-asked, read, after.cpu-before.cpu, fmt.Sprintf("%.2f %%", 100*share))
+		if row.renewal > 0 {
+			b.inputs.cpu = share / float64(n)
+			b.goal(fmt.Sprintf("CPU of %d PayUTokens with a 2 h life, steady", n), "under 1 % of a core", fmt.Sprintf("%.2f %%", 100*share), share < 0.01)
+		}
+	}
+	s.note("On average, %d PayUTokens have a pass every %s, as each has one every %s, and a renewal every %s, as each token of %s is renewed after %s. Here edits of target Secrets cause such passes (an edit %s), and refresh annotations such renewals (one each, with passes of its own), one PayUToken after the other at that rate.",
+		n, every(passEvery).Round(time.Millisecond/10), passEvery, every(meanRenewal(usual)).Round(time.Millisecond/10), usual, meanRenewal(usual), short(perEdit))
+	return s, nil
+}
+
+// passesPerEdit returns how many passes an edit of a target Secret causes: more than one cache shows it.
+func (b *bench) passesPerEdit(ctx context.Context, m *manager, namespace string, n int) (float64, error) {
+	before, err := m.passes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i := range n {
+		if err := b.label(ctx, namespace, tokenName(i)); err != nil {
+			return 0, err
+		}
+	}
+	if err := pause(ctx, quiet); err != nil {
+		return 0, err
+	}
+	after, err := m.passes(ctx)
+	if err == nil && after == before {
+		err = errors.New("edits of target Secrets cause no passes any more: find something else that does")
+	}
+	return float64(after-before) / float64(n), err
+}
+
+// play causes passes, renewals and readings of the metrics at intervals, none where the interval is 0.
+func (b *bench) play(ctx context.Context, m *manager, namespace string, n int, pass, renewal, reading time.Duration) (read int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.minute)
+	defer cancel()
+	passes, renewals, readings := ticks(pass), ticks(renewal), ticks(reading)
+	for i := 0; ; i = (i + 1) % n {
+		select {
+		case <-passes:
+			err = b.label(ctx, namespace, tokenName(i))
+		case <-renewals:
+			err = b.refresh(ctx, namespace, i, time.Now().Format(time.RFC3339Nano))
+		case <-readings:
+			_, err = m.scrape(ctx)
+			read++
+		case <-ctx.Done():
+			return read, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return read, err
+		}
+	}
+}
+
+func ticks(interval time.Duration) <-chan time.Time {
+	if interval == 0 {
+		return nil
+	}
+	return time.Tick(interval)
+}
+
+// checkSchedule sees to it that the operator renews when the simulation of a day says.
+func (b *bench) checkSchedule(ctx context.Context, namespace string) error {
+	var list v1alpha1.PayUTokenList
+	if err := b.client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		status := list.Items[i].Status
+		if status.RenewAt == nil {
+			return fmt.Errorf("PayUToken %q has no renewAt", list.Items[i].Name)
+		}
+		token := payu.Token{FetchedAt: status.FetchedAt.UTC(), ExpiresAt: status.ExpiresAt.UTC()}
+		if want := token.RenewAt(renewalPercent, margin, spread(string(list.Items[i].UID))); !status.RenewAt.Time.Equal(want) {
+			return fmt.Errorf("PayUToken %q is to be renewed at %s, and not at %s as the simulation of a day has it", list.Items[i].Name, status.RenewAt, want)
+		}
+	}
+	return nil
+}
+
+func curve(stands []stand) section {
+	s := section{title: "Few and many PayUTokens", head: []string{"PayUTokens", "made in", "each", "CPU time of the operator, each", "of kube-apiserver", "of etcd"}}
+	for _, one := range stands {
+		each := func(d time.Duration) string { return milliseconds(d / time.Duration(one.n)) }
+		s.add(one.n, shown(one.made.took), each(one.made.took), each(one.made.cpu["manager"]), each(one.made.cpu["kube-apiserver"]), each(one.made.cpu["etcd"]))
+	}
+	return s
+}
+
+func (b *bench) memory(stands []stand) section {
+	s := section{title: "Resident memory", head: []string{"PayUTokens", "after all were made", "its peak", "after a restart", "its peak", "kube-apiserver", "etcd"}}
+	var worked, restarted []point
+	for _, one := range stands {
+		s.add(one.n, mebibytes(one.worked.resident), mebibytes(one.worked.most), mebibytes(one.restart.usage.resident), mebibytes(one.restart.usage.most),
+			mebibytes(one.apiserver.resident), mebibytes(one.etcd.resident))
+		worked = append(worked, point{float64(one.n), one.worked.resident})
+		restarted = append(restarted, point{float64(one.n), one.restart.usage.resident})
+	}
+	each := max(fit(worked).slope, fit(restarted).slope)
+	b.inputs.idle, b.inputs.perToken = fit(worked).base, each
+	s.note("By least squares: %s for each PayUToken after all were made, %s after a restart.", kibibytes(fit(worked).slope), kibibytes(fit(restarted).slope))
+	b.goal("resident memory, idle", "at most 45 MiB", mebibytes(stands[0].restart.usage.resident), stands[0].restart.usage.resident <= 45<<20)
+	b.goal("resident memory for each PayUToken", "at most 8 KiB", kibibytes(each), each <= 8<<10)
+	return s
+}
+
+func (b *bench) restarts(stands []stand) section {
+	s := section{title: "Restart", head: []string{"PayUTokens", "ready after", "metrics complete after", "all looked at after", "requests to PayU", "requests to the API server for PayUTokens", "size of the metrics", "read in"}}
+	for _, one := range stands {
+		r := one.restart
+		s.add(one.n, shown(r.ready), shown(r.complete), shown(r.passed), r.asked, r.work.total(), mebibytes(float64(r.page)), shown(r.reading))
+	}
+	last := stands[len(stands)-1]
+	b.goal(fmt.Sprintf("restart with %d PayUTokens: token requests", last.n), "0", fmt.Sprint(last.restart.asked), last.restart.asked == 0)
+	b.goal(fmt.Sprintf("restart with %d PayUTokens: all metrics true again", last.n), "15 s", shown(last.restart.complete), last.restart.complete <= 15*time.Second)
+	s.note("From the start of the process. The metrics are complete when payu_token_ready is 1 for every PayUToken.")
+	return s
+}

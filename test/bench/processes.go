@@ -1,0 +1,280 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+)
+
+// patience bounds every wait for what takes a moment.
+const patience = time.Minute
+
+// process is a program that runs beside this one, in a process group of its own.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+func launch(stdout, stderr io.Writer, path string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	p.cmd.SysProcAttr = attributes()
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", path, err)
+	}
+	go func() {
+		_ = p.cmd.Wait() // stop tells how it ended
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// stop asks the process to end, and ends it if it does not.
+func (p *process) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		return fmt.Errorf("%s did not stop within %s and was killed", p.cmd.Path, patience)
+	}
+	if state := p.cmd.ProcessState; !state.Success() {
+		return fmt.Errorf("%s ended with %s", p.cmd.Path, state)
+	}
+	return nil
+}
+
+// usage is what a process has taken so far, and holds now.
+type usage struct {
+	cpu      time.Duration
+	resident float64 // bytes
+	most     float64 // bytes that were ever resident
+}
+
+// ticksPerSecond is USER_HZ, which is the same on all that Linux runs on today.
+const ticksPerSecond = 100
+
+// usageOf reads /proc.
+func usageOf(pid int) (usage, error) {
+	folder := filepath.Join("/proc", strconv.Itoa(pid))
+	stat, err := os.ReadFile(filepath.Join(folder, "stat"))
+	if err != nil {
+		return usage{}, err
+	}
+	status, err := os.ReadFile(filepath.Join(folder, "status"))
+	if err != nil {
+		return usage{}, err
+	}
+	ticks, err := ticksIn(string(stat))
+	return usage{
+		cpu:      time.Duration(ticks) * time.Second / ticksPerSecond,
+		resident: kilobytesIn(string(status), "VmRSS:") * 1024,
+		most:     kilobytesIn(string(status), "VmHWM:") * 1024,
+	}, err
+}
+
+// ticksIn returns utime and stime of a /proc/PID/stat. The program's name, in parentheses, may hold anything.
+func ticksIn(stat string) (int, error) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("%q is no /proc/PID/stat", stat)
+	}
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	return user + system, errors.Join(err1, err2)
+}
+
+// kilobytesIn returns a value of /proc/PID/status or /proc/meminfo; 0 if it is not there.
+func kilobytesIn(text, key string) float64 {
+	for line := range strings.Lines(text) {
+		if rest, found := strings.CutPrefix(line, key); found {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// children returns the process IDs of this program's children by the name of their program. envtest starts etcd and
+// kube-apiserver, and does not tell theirs.
+func children() map[string]int {
+	all := map[string]int{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		head, rest, _ := strings.Cut(string(stat), ")")
+		id, name, _ := strings.Cut(head, " (")
+		fields := strings.Fields(rest)
+		if len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) {
+			all[name], _ = strconv.Atoi(id)
+		}
+	}
+	return all
+}
+
+// manager is the operator while it runs.
+type manager struct {
+	*process
+	metrics string // addresses
+	probes  string
+	pprof   string
+}
+
+// startManager starts the operator and waits until its caches are filled.
+func startManager(ctx context.Context, path string, log io.Writer, args ...string) (*manager, error) {
+	m := &manager{}
+	for _, address := range []*string{&m.metrics, &m.probes, &m.pprof} {
+		var err error
+		if *address, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	args = append([]string{"--metrics-secure=false", "--metrics-bind-address=" + m.metrics,
+		"--health-probe-bind-address=" + m.probes, "--pprof-bind-address=" + m.pprof}, args...)
+	var err error
+	if m.process, err = launch(log, log, path, args...); err != nil {
+		return nil, err
+	}
+	return m, await(ctx, "the operator is ready", func() (bool, error) {
+		select {
+		case <-m.ended:
+			return false, errors.New("the operator ended instead of becoming ready")
+		default:
+		}
+		_, err := fetch(ctx, "http://"+m.probes+"/readyz")
+		return err == nil, nil
+	})
+}
+
+// scrape returns the sums of the metrics of the operator by their names.
+func (m *manager) scrape(ctx context.Context) (map[string]float64, error) {
+	page, err := fetch(ctx, "http://"+m.metrics+"/metrics")
+	return sumsIn(page), err
+}
+
+// sumsIn adds up the series of each metric of a page. The labels of these metrics hold no space.
+func sumsIn(page string) map[string]float64 {
+	sums := map[string]float64{}
+	for line := range strings.Lines(page) {
+		series, text, found := strings.Cut(strings.TrimSpace(line), " ")
+		value, err := strconv.ParseFloat(text, 64)
+		if !found || err != nil || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, _, _ := strings.Cut(series, "{")
+		sums[name] += value
+	}
+	return sums
+}
+
+// simulator is PayU's token server, played by a process of its own.
+type simulator struct {
+	*process
+	payutest.Admin
+	url    string
+	caFile string
+}
+
+func startSimulator(ctx context.Context, path, caFile, clientsFile string, log io.Writer) (*simulator, error) {
+	s := &simulator{caFile: caFile}
+	greeting, stdout := io.Pipe()
+	var err error
+	s.process, err = launch(stdout, log, path, "--bind-address=127.0.0.1:0", "--admin-bind-address=127.0.0.1:0",
+		"--tls", "--ca-file-out="+caFile, "--clients-file="+clientsFile)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { greeting.CloseWithError(context.Cause(ctx)) })
+	defer stop()
+	line, err := bufio.NewReader(greeting).ReadString('\n')
+	if err != nil {
+		return s, fmt.Errorf("waiting for the simulator's addresses: %w", err)
+	}
+	go io.Copy(io.Discard, greeting) //nolint:errcheck // it prints nothing more
+	if _, err = fmt.Sscanf(line, "payu-simulator: listening on %s (admin %s", &s.url, &s.BaseURL); err != nil {
+		return s, fmt.Errorf("the simulator printed %q, not its addresses: %w", line, err)
+	}
+	s.BaseURL = strings.TrimSuffix(s.BaseURL, ")")
+	return s, nil
+}
+
+// await looks again and again until it sees what is wanted, or an error.
+func await(ctx context.Context, what string, look func() (bool, error)) error {
+	return awaitWithin(ctx, patience, what, look)
+}
+
+func awaitWithin(ctx context.Context, limit time.Duration, what string, look func() (bool, error)) error {
+	deadline := time.After(limit)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if ok, err := look(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-deadline:
+			return fmt.Errorf("not seen within %s: %s", limit, what)
+		}
+	}
+}
+
+// pause lets time go by.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func fetch(ctx context.Context, url string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, answer.Status)
+	}
+	return string(text), err
+}
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// profileThese takes CPU profiles of operators and of the API server while something is measured, if --profile says so,
+// until the returned function is called.
+func (b *bench) profileThese(ctx context.Context, managers []*manager) (done func()) {
+	if b.profile == "" {
+		return func() {}
+	}
+	const seconds = 40
+	var all sync.WaitGroup
+	for n, m := range managers {
+		all.Go(func() {
+			page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", m.pprof, seconds))
+			b.keepProfile(fmt.Sprintf("manager-%d.cpu", n), page, err)
+			page, err = fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
+			b.keepProfile(fmt.Sprintf("manager-%d.allocs", n), page, err)
+		})
+	}
+	all.Go(func() {
+		page, err := b.cluster.Kubectl(ctx, "get", "--raw", fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+		b.keepProfile("kube-apiserver.cpu", page, err)
+	})
+	return all.Wait
+}
+
+// profileHeap takes a profile of what an operator holds, if --profile says so. It has the operator collect garbage.
+func (b *bench) profileHeap(ctx context.Context, m *manager, n int) {
+	if b.profile != "" {
+		page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", m.pprof))
+		b.keepProfile(fmt.Sprintf("manager-%d.heap", n), page, err)
+	}
+}
+
+func (b *bench) keepProfile(name, page string, err error) {
+	if err == nil {
+		err = os.MkdirAll(b.profile, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.profile, name+".pprof"), []byte(page), 0o644)
+	}
+	if err != nil {
+		b.say("no profile %s: %v", name, err)
+	}
+}

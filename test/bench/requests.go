@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// brief is a life that is short enough to wait for its renewal, and long enough for all to be made meanwhile.
+	brief = time.Minute
+	// usual is the life of PayU's tokens.
+	usual = 2 * time.Hour
+	// alone is how many PayUTokens are created one at a time.
+	alone = 4
+	// renewal is what the count of a renewal's requests is called.
+	renewal = "renewal"
+)
+
+// requests counts what the operator asks of the API server, by the API server's audit log.
+func (b *bench) requests(ctx context.Context) (_ []section, err error) {
+	s := section{title: "Requests to the API server", head: []string{"for each", "requests", "which"}}
+	c, err := b.newCount(ctx, &s)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.start(ctx); err != nil {
+		return nil, err
+	}
+	_, once, err := c.log.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.createAlone(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := c.add(ctx, "new PayUToken, alone", alone); err != nil {
+		return nil, err
+	}
+	for _, step := range []struct {
+		what  string
+		limit int
+		cause func(context.Context) error
+	}{
+		{"new PayUToken, among many", 4, c.create},
+		{renewal, 4, c.awaitRenewals},
+		{"idle pass", 0, func(ctx context.Context) error { return c.touch(ctx, tokenName) }},
+		{"PayUToken at a restart", 0, c.restart},
+		{"edit of the credentials' labels", 0, func(ctx context.Context) error { return c.touch(ctx, credentialsName) }},
+		{"PayUToken at a restart after such an edit", 0, c.restart},
+	} {
+		if err := step.cause(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+		each, err := c.add(ctx, step.what, c.n)
+		if err != nil {
+			return nil, err
+		}
+		b.goal("API requests for each "+step.what, atMost(step.limit), short(each), each <= float64(step.limit))
+		if step.what == renewal {
+			b.inputs.requests = each
+		}
+	}
+	s.note("Counted by the API server's audit log, over %d PayUTokens with credentials of their own each, beside their creation. A dry run asks the API server, before PayU is asked, whether the Secret may be written.", c.n)
+	s.note("Not counted, since a process makes them once, whatever the number of PayUTokens: %s.", once.each(1))
+	s.note("An idle pass is caused here by an edit of the target Secret that concerns nobody. The pass that a PayUToken gets every 10 minutes, and after a resync, is the same.")
+	return []section{s}, nil
+}
+
+// count is an operator whose requests are counted, and its PayUTokens.
+type count struct {
+	*bench
+	*section
+	n         int
+	namespace string
+	log       *audit
+	manager   *manager
+	cleanups  []func() error
+}
+
+func (b *bench) newCount(ctx context.Context, s *section) (*count, error) {
+	c := &count{bench: b, section: s, n: b.counted}
+	log, err := openAudit(b.auditLog)
+	if err != nil {
+		return nil, err
+	}
+	var remove func() error
+	if c.namespace, remove, err = b.namespace(ctx); err != nil {
+		return nil, err
+	}
+	c.log, c.cleanups = log, []func() error{remove, log.file.Close}
+	return c, b.createCredentials(ctx, c.namespace, c.n+alone)
+}
+
+// close ends the operator first: it would write anew what is removed.
+func (c *count) close() error {
+	var errs []error
+	if c.manager != nil {
+		errs = append(errs, c.manager.stop())
+	}
+	for _, cleanup := range c.cleanups {
+		errs = append(errs, cleanup())
+	}
+	return errors.Join(errs...)
+}
+
+// start starts the operator. Its margin is for tokens of minutes.
+func (c *count) start(ctx context.Context) (err error) {
+	c.manager, err = c.operator(ctx, c.audited, "--propagation-margin=1s")
+	return err
+}
+
+// add waits until the operator is idle, and adds what it has asked for since the last time for each of n PayUTokens.
+func (c *count) add(ctx context.Context, what string, n int) (each float64, err error) {
+	work, _, err := c.log.settle(ctx)
+	each = float64(work.total()) / float64(n)
+	c.section.add(what, short(each), work.each(n))
+	return each, err
+}
+
+// createAlone creates PayUTokens that are alone: nothing is to be done before or after.
+func (c *count) createAlone(ctx context.Context) error {
+	for n := range alone {
+		_, err := c.timed(ctx, c.namespace, 1, func(ctx context.Context) error {
+			return c.client.Create(ctx, newToken(c.namespace, c.n+n, c.n+n))
+		})
+		if err := errors.Join(err, pause(ctx, quiet)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create creates PayUTokens, whose tokens are to be renewed soon.
+func (c *count) create(ctx context.Context) error {
+	if err := c.simulator.SetTokenTTL(ctx, brief); err != nil {
+		return err
+	}
+	_, err := c.timed(ctx, c.namespace, c.n, func(ctx context.Context) error { return c.createTokens(ctx, c.namespace, 0, c.n) })
+	return errors.Join(err, c.simulator.SetTokenTTL(ctx, usual))
+}
+
+// awaitRenewals waits until every Secret has changed.
+func (c *count) awaitRenewals(ctx context.Context) error {
+	return c.bench.awaitRenewals(ctx, c.namespace, c.n)
+}
+
+// awaitRenewals waits until the Secrets of n PayUTokens have changed.
+func (b *bench) awaitRenewals(ctx context.Context, namespace string, n int) error {
+	secrets, err := b.watchSecrets(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	defer secrets.stop()
+	_, err = secrets.await(ctx, n, false, 2*brief)
+	return err
+}
+
+// touch has the operator look at every PayUToken, by an edit that means nothing to it of a Secret that is named so.
+func (c *count) touch(ctx context.Context, name func(int) string) error {
+	before, err := c.manager.passes(ctx)
+	if err != nil {
+		return err
+	}
+	err = each(ctx, workers, c.n, func(ctx context.Context, n int) error { return c.label(ctx, c.namespace, name(n)) })
+	if err != nil {
+		return err
+	}
+	return c.manager.awaitPasses(ctx, before+c.n)
+}
+
+// restart ends the operator and starts it again.
+func (c *count) restart(ctx context.Context) error {
+	stopped := c.manager
+	c.manager = nil
+	if err := stopped.stop(); err != nil {
+		return err
+	}
+	if err := c.start(ctx); err != nil {
+		return err
+	}
+	return c.manager.awaitPasses(ctx, c.n)
+}
+
+// label gives a label with a new value to a Secret.
+func (b *bench) label(ctx context.Context, namespace, name string) error {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	patch := fmt.Sprintf(`{"metadata":{"labels":{"touched":"%d"}}}`, time.Now().UnixNano())
+	return b.client.Patch(ctx, secret, client.RawPatch(types.MergePatchType, []byte(patch)))
+}
+
+// awaitPasses waits until an operator has made so many passes, and has nothing left to look at.
+func (m *manager) awaitPasses(ctx context.Context, n int) error {
+	return awaitWithin(ctx, patience+time.Duration(n)*time.Second/50, fmt.Sprintf("the operator has made %d passes", n), func() (bool, error) {
+		metrics, err := m.scrape(ctx)
+		return int(metrics["controller_runtime_reconcile_total"]) >= n && metrics["workqueue_depth"] == 0, err
+	})
+}
+
+// passes returns how many passes the operator has made.
+func (m *manager) passes(ctx context.Context) (int, error) {
+	metrics, err := m.scrape(ctx)
+	return int(metrics["controller_runtime_reconcile_total"]), err
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// sharing counts the requests to PayU for PayUTokens that share one client and its scopes.
+func (b *bench) sharing(ctx context.Context) (_ []section, err error) {
+	s := section{title: "Requests to PayU", head: []string{"PayUTokens of one client and scopes", "requests to PayU", "different tokens in their Secrets"}}
+	namespace, remove, err := b.namespace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := b.createCredentials(ctx, namespace, 1); err != nil {
+		return nil, err
+	}
+	m, err := b.operator(ctx, b.account, "--propagation-margin=1s")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(m.stop(), err) }()
+	n := b.sharers
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"created", func() error {
+			return each(ctx, workers, n, func(ctx context.Context, n int) error { return b.client.Create(ctx, newToken(namespace, n, 0)) })
+		}},
+		{"one of them refreshed by its annotation", func() error {
+			// In another second than the creation: the operator counts whole ones.
+			return errors.Join(b.simulator.SetTokenTTL(ctx, brief), pause(ctx, time.Second), b.refresh(ctx, namespace, 0, "now"))
+		}},
+		{"renewed in time", func() error { return b.simulator.SetTokenTTL(ctx, usual) }},
+	} {
+		before, err := b.tokenRequests(ctx)
+		if err != nil {
+			return nil, err
+		}
+		secrets, err := b.watchSecrets(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		if err := step.do(); err != nil {
+			return nil, err
+		}
+		_, err = secrets.await(ctx, n, step.what == "created", 3*brief)
+		secrets.stop()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+		after, err := b.tokenRequests(ctx)
+		if err != nil {
+			return nil, err
+		}
+		different, err := b.differentTokens(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		s.add(fmt.Sprintf("%d, %s", n, step.what), after-before, different)
+		if step.what == "renewed in time" {
+			b.goal(fmt.Sprintf("token requests for each renewal of %d PayUTokens of one client and scopes", n), "1", fmt.Sprint(after-before), after-before == 1)
+		}
+	}
+	return []section{s}, nil
+}
+
+// tokenRequests returns how many requests PayU has answered.
+func (b *bench) tokenRequests(ctx context.Context) (int, error) {
+	counters, err := b.simulator.Counters(ctx)
+	return counters.Total(), err
+}
+
+// differentTokens counts the access tokens in the Secrets of the operator's.
+func (b *bench) differentTokens(ctx context.Context, namespace string) (int, error) {
+	var list corev1.SecretList
+	err := b.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
+	all := map[string]bool{}
+	for _, secret := range list.Items {
+		all[string(secret.Data[v1alpha1.KeyAccessToken])] = true
+	}
+	return len(all), err
+}
+
+// refresh asks for a new token as a user does.
+func (b *bench) refresh(ctx context.Context, namespace string, n int, value string) error {
+	token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: tokenName(n)}}
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationRefreshRequestedAt, value)
+	return b.client.Patch(ctx, token, client.RawPatch(types.MergePatchType, []byte(patch)))
+}

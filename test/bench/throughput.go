@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// warmUp is how many PayUTokens are made before the clock runs, for connections to be open.
+const warmUp = 2 * workers
+
+// load is what a run took.
+type load struct {
+	took time.Duration
+	// cpu is what each program used meanwhile, by its name: the operators are "manager", this program is "bench".
+	cpu map[string]time.Duration
+	// resident is the memory of each operator afterwards, on average.
+	resident float64
+}
+
+func (l load) perSecond(n int) float64 { return float64(n) / l.took.Seconds() }
+
+// throughput has the bare loop and the operator in turn make Secrets for PayUTokens that appear as fast as they can.
+func (b *bench) throughput(ctx context.Context) ([]section, error) {
+	s := section{title: "Many new PayUTokens at once", head: []string{"PayUTokens", "bare loop", "operator", "operator / bare loop"}}
+	c := section{title: "CPU time for each of them", head: []string{"PayUTokens", "by", "kube-apiserver", "etcd", "operator", "token server", "bench", "in all"}}
+	for _, n := range b.sizes {
+		var bare, operator []load
+		for range b.repeat {
+			one, err := b.timeBare(ctx, n)
+			if err != nil {
+				return nil, err
+			}
+			two, err := b.timeOperators(ctx, n, nil)
+			if err != nil {
+				return nil, err
+			}
+			b.say("%d PayUTokens: bare loop %s, operator %s", n, rate(one.perSecond(n)), rate(two.perSecond(n)))
+			bare, operator = append(bare, one), append(operator, two)
+		}
+		ofBare, ofOperator := rates(bare, n), rates(operator, n)
+		ratio := median(ofOperator) / median(ofBare)
+		s.add(n, ranged(ofBare), ranged(ofOperator), fmt.Sprintf("%.0f %%", 100*ratio))
+		c.rows = append(c.rows, append([]string{fmt.Sprint(n), "bare loop"}, cpuRow(bare, n)...))
+		c.rows = append(c.rows, append([]string{fmt.Sprint(n), "operator"}, cpuRow(operator, n)...))
+		b.inputs.perSecond = median(ofOperator)
+		b.inputs.serverCPU = medianCPU(operator, "kube-apiserver", n)
+		b.goal(fmt.Sprintf("throughput of the operator, of the bare loop's, %d PayUTokens", n), "65 %", fmt.Sprintf("%.0f %%", 100*ratio), ratio >= 0.65)
+	}
+	s.note("Medians of %d, and the least and the most, one client each, %d workers, until the last Secret is visible.", b.repeat, workers)
+	c.note("Medians. The bench creates the PayUTokens in both, and is the bare loop itself.")
+	return []section{s, c}, nil
+}
+
+func rates(loads []load, n int) []float64 {
+	list := make([]float64, len(loads))
+	for i, l := range loads {
+		list[i] = l.perSecond(n)
+	}
+	return list
+}
+
+func ranged(rates []float64) string {
+	return fmt.Sprintf("%s (%.1f to %.1f)", rate(median(rates)), quantile(rates, 0), quantile(rates, 1))
+}
+
+// cpuRow returns the medians of the CPU time of each program for one of n PayUTokens, and their sum.
+func cpuRow(loads []load, n int) []string {
+	var row []string
+	var sum time.Duration
+	for _, program := range []string{"kube-apiserver", "etcd", "manager", "payu-simulator", "bench"} {
+		each := medianCPU(loads, program, n)
+		row = append(row, milliseconds(each))
+		sum += each
+	}
+	return append(row, milliseconds(sum))
+}
+
+func medianCPU(loads []load, program string, n int) time.Duration {
+	var each []time.Duration
+	for _, l := range loads {
+		each = append(each, l.cpu[program]/time.Duration(n))
+	}
+	return median(each)
+}
+
+// cpuTimes returns the CPU time of all programs so far.
+func (b *bench) cpuTimes(managers []*manager) (map[string]time.Duration, error) {
+	all := map[string]time.Duration{}
+	read := func(name string, pid int) error {
+		u, err := usageOf(pid)
+		all[name] += u.cpu
+		return err
+	}
+	errs := []error{read("bench", os.Getpid()), read("payu-simulator", b.simulator.pid())}
+	for name, pid := range children() {
+		if name == "etcd" || name == "kube-apiserver" {
+			errs = append(errs, read(name, pid))
+		}
+	}
+	for _, m := range managers {
+		errs = append(errs, read("manager", m.pid()))
+	}
+	return all, errors.Join(errs...)
+}
+
+// timed runs the clock until n Secrets of a namespace are visible that do has made, or the operators for it.
+func (b *bench) timed(ctx context.Context, namespace string, n int, do func(context.Context) error, managers ...*manager) (load, error) {
+	secrets, err := b.watchSecrets(ctx, namespace)
+	if err != nil {
+		return load{}, err
+	}
+	defer secrets.stop()
+	before, err := b.cpuTimes(managers)
+	if err != nil {
+		return load{}, err
+	}
+	began := time.Now()
+	if err := do(ctx); err != nil {
+		return load{}, err
+	}
+	last, err := secrets.await(ctx, n, true, patience+time.Duration(n)*time.Second/5)
+	if err != nil {
+		return load{}, err
+	}
+	after, err := b.cpuTimes(managers)
+	l := load{took: last.Sub(began), cpu: map[string]time.Duration{}}
+	for name, used := range after {
+		l.cpu[name] = used - before[name]
+	}
+	for _, m := range managers {
+		u, err := usageOf(m.pid())
+		if err != nil {
+			return l, err
+		}
+		l.resident += u.resident / float64(len(managers))
+	}
+	return l, err
+}
+
+// timeBare has the bare loop make n PayUTokens and their Secrets.
+func (b *bench) timeBare(ctx context.Context, n int) (l load, err error) {
+	namespace, remove, err := b.namespace(ctx)
+	if err != nil {
+		return l, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := b.createCredentials(ctx, namespace, n); err != nil {
+		return l, err
+	}
+	return b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.bare(ctx, namespace, n) })
+}
+
+// timeOperators has operators, one for each list of flags, make Secrets for n PayUTokens.
+func (b *bench) timeOperators(ctx context.Context, n int, flags ...[]string) (l load, err error) {
+	namespace, remove, err := b.namespace(ctx)
+	if err != nil {
+		return l, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := b.createCredentials(ctx, namespace, n); err != nil {
+		return l, err
+	}
+	var managers []*manager
+	for _, args := range flags {
+		m, err := b.operator(ctx, b.account, args...)
+		if err != nil {
+			return l, err
+		}
+		defer func() { err = errors.Join(err, m.stop()) }()
+		managers = append(managers, m)
+	}
+	if err := b.warm(ctx); err != nil {
+		return l, err
+	}
+	profiled := b.profileThese(ctx, managers)
+	l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n) }, managers...)
+	profiled()
+	return l, err
+}
+
+// warm has the operators that run make some Secrets.
+func (b *bench) warm(ctx context.Context) (err error) {
+	namespace, remove, err := b.namespace(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := b.createCredentials(ctx, namespace, warmUp); err != nil {
+		return err
+	}
+	_, err = b.timed(ctx, namespace, warmUp, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, warmUp) })
+	return err
+}
