@@ -227,7 +227,7 @@ func (s *story) run(enough func() bool) {
 	var stderr bytes.Buffer
 	s.server.StartTLS()
 	defer s.server.Close()
-	program := exec.Command(s.command[0], append(s.command[1:], s.file(), s.server.URL, "0s")...)
+	program := exec.Command(s.command[0], append(s.command[1:], s.file(), s.server.URL, "0.001s")...)
 	program.Env = append(os.Environ(), s.cas+"="+s.caFile)
 	program.Stderr = &stderr
 	stdout := must(program.StdoutPipe())(s.T)

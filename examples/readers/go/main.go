@@ -20,7 +20,7 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	token, err := b.token()
 	if err != nil {
 		if r.Body != nil {
-			r.Body.Close() // as every transport must
+			_ = r.Body.Close() // as every transport must
 		}
 		return nil, err
 	}
@@ -28,12 +28,11 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || answer.StatusCode != http.StatusUnauthorized || r.Body != nil && r.GetBody == nil {
 		return answer, err
 	}
-	fresh, err := b.token()
-	if err != nil || fresh == token {
-		return answer, nil // nothing better to try: the 401 is the answer
+	if fresh, err := b.token(); err == nil && fresh != token {
+		_ = answer.Body.Close()
+		return send(r, fresh)
 	}
-	answer.Body.Close()
-	return send(r, fresh)
+	return answer, nil // nothing better to try: the 401 is the answer
 }
 
 // token opens the file once more if it is not there: the kubelet was just exchanging the directory behind it.
@@ -63,12 +62,12 @@ func main() {
 		log.Fatal(err)
 	}
 	client := http.Client{Transport: bearer{file: os.Args[1]}}
-	for ; ; time.Sleep(pause) {
-		answer, err := client.Get(os.Args[2])
+	for range time.NewTicker(pause).C {
+		answer, err := client.Get(os.Args[2]) //nolint:gosec // whoever runs this chooses the URL
 		if err != nil {
 			log.Fatal(err)
 		}
-		answer.Body.Close()
+		_ = answer.Body.Close()
 		fmt.Println(answer.StatusCode)
 	}
 }
