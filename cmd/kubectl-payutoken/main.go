@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,10 +23,11 @@ func main() {
 	klog.SetLogger(logr.Discard()) // what a library has to say comes as an error, too
 	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	in, out, errOut := term.StdStreams() // on Windows, these understand what a terminal is told
 	code := plugin.Run(ctx, plugin.Env{
-		IOStreams:   genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+		IOStreams:   genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut},
 		Clock:       clock.RealClock{},
-		Terminal:    terminal(os.Stdout),
+		Terminal:    terminal(out),
 		Version:     version,
 		VersionText: versionText(),
 	}, os.Args[1:])
@@ -34,15 +36,16 @@ func main() {
 }
 
 // terminal returns what stdout is shown on, nil if that is no terminal.
-func terminal(out *os.File) *plugin.Terminal {
-	if !term.IsTerminal(out.Fd()) {
+func terminal(out io.Writer) *plugin.Terminal {
+	fd, is := term.GetFdInfo(out)
+	if !is {
 		return nil
 	}
 	return &plugin.Terminal{
 		Colour: printers.AllowsColorOutput(out),
 		Size: func() (width, height int) {
-			size, err := term.GetWinsize(out.Fd())
-			if err != nil {
+			size, err := term.GetWinsize(fd)
+			if err != nil || size.Width == 0 {
 				return 80, 24
 			}
 			return int(size.Width), int(size.Height)

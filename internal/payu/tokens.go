@@ -162,7 +162,7 @@ func (t *Tokens) run(ctx context.Context, source Source, key Key, held Token) {
 	slot := t.slot(source.Environment)
 	slot <- struct{}{}
 	for !t.MayAsk() && !t.isStopped() {
-		time.Sleep(barredPause)
+		<-time.After(barredPause)
 	}
 	if t.isStopped() { // what waited for its turn has not begun, and no longer does
 		<-slot
