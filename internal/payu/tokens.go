@@ -162,7 +162,7 @@ func (t *Tokens) run(ctx context.Context, source Source, key Key, held Token) {
 	slot := t.slot(source.Environment)
 	slot <- struct{}{}
 	for !t.MayAsk() && !t.isStopped() {
-		<-time.After(barredPause)
+		time.Sleep(barredPause) //nolint:forbidigo // there is nothing to wait for: nobody tells when a Lease is renewed
 	}
 	if t.isStopped() { // what waited for its turn has not begun, and no longer does
 		<-slot
