@@ -157,10 +157,11 @@ SCORE = go tool -modfile=hack/kube-score/go.mod kube-score score --output-format
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities that the code reaches. It needs vuln.go.dev.
 	$(TOOL) govulncheck ./...
+
 .PHONY: lint
 lint: ## Run golangci-lint with the linters of .golangci.yml.
-	$(LINT) run
-	go -C hack/image tool -modfile=../golangci-lint/go.mod golangci-lint run
+	$(LINT) run --allow-parallel-runners
+	go -C hack/image tool -modfile=../golangci-lint/go.mod golangci-lint run --allow-parallel-runners
 
 .PHONY: clean
 clean: ## Remove what was built here. The API server for tests stays in the user's cache folder.

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,9 +62,13 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, os.Args[2], nil) //nolint:gosec // whoever runs this chooses the URL
+	if err != nil {
+		log.Fatal(err)
+	}
 	client := http.Client{Transport: bearer{file: os.Args[1]}}
 	for range time.NewTicker(pause).C {
-		answer, err := client.Get(os.Args[2]) //nolint:gosec,noctx // whoever runs this chooses the URL, and ends it
+		answer, err := client.Do(request)
 		if err != nil {
 			log.Fatal(err)
 		}
