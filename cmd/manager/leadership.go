@@ -41,6 +41,13 @@ func newLeadership(config *rest.Config, o options) (*leadership, error) {
 	return &leadership{Interface: lock}, err
 }
 
+// announceBy has events tell who leads.
+func (l *leadership) announceBy(recorder resourcelock.EventRecorder) {
+	if lock, ok := l.Interface.(*resourcelock.LeaseLock); ok {
+		lock.LockConfig.EventRecorder = recorder
+	}
+}
+
 // isSure reports whether no other process can lead now. It lapses renewDeadline after the last renewal of the Lease, so
 // that a request for a token that has begun has five seconds to end before another one may lead.
 func (l *leadership) isSure() bool {

@@ -138,18 +138,19 @@ func restConfig(o options) (*rest.Config, error) {
 }
 
 func newManager(ctx context.Context, config *rest.Config, o options, payuClient *payu.Client) (ctrl.Manager, error) {
+	lease, err := newLeadership(config, o)
+	if err != nil {
+		return nil, err
+	}
 	options, mayAsk := managerOptions(o), func() bool { return true }
 	if o.leaderElect {
-		lease, err := newLeadership(config, o)
-		if err != nil {
-			return nil, err
-		}
 		options.LeaderElectionResourceLockInterface, mayAsk = lease, lease.isSure
 	}
 	mgr, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return nil, err
 	}
+	lease.announceBy(mgr.GetEventRecorderFor(v1alpha1.ManagedBy)) //nolint:staticcheck // leader election knows no other kind
 	versions, err := controller.NewVersionsCache(mgr, o.watchNamespaces)
 	if err != nil {
 		return nil, err
