@@ -72,7 +72,6 @@ func (b *bench) makeFolder(context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "payu-bench-"); err != nil {
 		return err
 	}
-	b.later(func() error { return os.RemoveAll(b.dir) })
 	b.later(b.stopCluster)
 	b.auditLog = filepath.Join(b.dir, "audit.log")
 	b.log, err = os.Create(filepath.Join(b.dir, "processes.log"))
@@ -204,10 +203,15 @@ func (b *bench) say(format string, args ...any) {
 // later has close do something, the last one first.
 func (b *bench) later(cleanup func() error) { b.cleanups = append(b.cleanups, cleanup) }
 
-func (b *bench) close() error {
-	var errs []error
+// close stops everything and removes it, but for the logs if they may explain a failure. It returns that and its own.
+func (b *bench) close(failure error) error {
+	errs := []error{failure}
 	for _, cleanup := range slices.Backward(b.cleanups) {
 		errs = append(errs, cleanup())
 	}
-	return errors.Join(errs...)
+	if failure != nil && b.log != nil {
+		fmt.Fprintln(os.Stderr, "What the operator said:", b.log.Name())
+		return errors.Join(errs...)
+	}
+	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }

@@ -108,7 +108,10 @@ func run(args []string) error {
 
 	b := &bench{options: o, start: time.Now()}
 	err := b.measure(ctx)
-	return errors.Join(err, b.close())
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	return b.close(err)
 }
 
 func (o *options) parse(args []string) error {
@@ -157,6 +160,8 @@ func (o *options) parse(args []string) error {
 			o.foreign = given.foreign
 		}
 	})
+	slices.Sort(o.populations)
+	slices.Sort(o.foreign)
 	return o.settle()
 }
 
@@ -215,8 +220,8 @@ func (b *bench) measure(ctx context.Context) error {
 		sections = append(sections, measured...)
 	}
 	if len(b.only) == 0 {
-		sections = append(sections, b.inputs.scaled())
-		fmt.Println(sections[len(sections)-1])
+		sections = append(sections, b.inputs.needs(), b.inputs.limits())
+		fmt.Printf("%s\n%s\n", b.inputs.needs(), b.inputs.limits())
 	}
 	machine.add("took", shown(time.Since(b.start)))
 	return b.write(machine, sections)

@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -17,9 +19,10 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 		most      = 60 << 20
 	)
 	ctx := t.Context()
+	ctrl.SetLogger(logr.Discard()) // what envtest has to say
 	b := &bench{options: options{scale: quick}, start: time.Now()}
 	t.Cleanup(func() {
-		if err := b.close(); err != nil {
+		if err := b.close(nil); err != nil {
 			t.Error(err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,17 +18,7 @@ const (
 	passEvery = 10 * time.Minute
 	// scrapeEvery is how often Prometheus reads the metrics, usually.
 	scrapeEvery = 30 * time.Second
-	// renewalPercent and margin are the defaults.
-	renewalPercent = 67
-	margin         = 2 * time.Minute
 )
-
-// meanRenewal is how old a token of a life is when it is renewed, on average over all PayUTokens.
-func meanRenewal(life time.Duration) time.Duration {
-	var zero time.Time
-	token := payu.Token{FetchedAt: zero, ExpiresAt: zero.Add(life)}
-	return (token.RenewAt(renewalPercent, margin, 0).Sub(zero) + token.RenewAt(renewalPercent, margin, 1).Sub(zero)) / 2
-}
 
 // stand is what was measured with n PayUTokens.
 type stand struct {
@@ -36,6 +27,7 @@ type stand struct {
 	worked          usage // of the operator that fetched all tokens
 	restart         restart
 	apiserver, etcd usage
+	minute          section
 }
 
 // restart is what was measured of an operator that found n PayUTokens.
@@ -48,34 +40,23 @@ type restart struct {
 	usage                   usage
 }
 
-// population measures operators with few and with many PayUTokens.
+// population measures operators with few and with many PayUTokens, each with an API server of its own.
 func (b *bench) population(ctx context.Context) ([]section, error) {
 	var stands []stand
-	var idle section
-	nothing, err := b.standWith(ctx, 0, nil)
-	if err != nil {
-		return nil, err
-	}
-	for i, n := range b.populations {
-		var atMost func(context.Context, *manager, string, int) error
-		if i == len(b.populations)-1 {
-			atMost = func(ctx context.Context, m *manager, namespace string, n int) error {
-				idle, err = b.steady(ctx, m, namespace, n)
-				return err
-			}
-		}
-		one, err := b.standWith(ctx, n, atMost)
+	for _, n := range append([]int{0}, b.populations...) {
+		b.say("%d PayUTokens", n)
+		one, err := b.standWith(ctx, n)
 		if err != nil {
 			return nil, err
 		}
 		stands = append(stands, one)
 	}
-	return []section{curve(stands), b.memory(append([]stand{nothing}, stands...)), b.restarts(stands), idle}, nil
+	last := stands[len(stands)-1]
+	return []section{curve(stands[1:]), b.memory(stands), b.restarts(stands[1:]), last.minute}, nil
 }
 
-// standWith has an operator make n Secrets, restarts it, and has more done with the one that was restarted.
-func (b *bench) standWith(ctx context.Context, n int, more func(context.Context, *manager, string, int) error) (s stand, err error) {
-	b.say("%d PayUTokens", n)
+// standWith has an operator make n Secrets and restarts it. With the most PayUTokens it measures a minute, too.
+func (b *bench) standWith(ctx context.Context, n int) (s stand, err error) {
 	s.n = n
 	if err := b.newCluster(ctx); err != nil {
 		return s, err
@@ -94,20 +75,18 @@ func (b *bench) standWith(ctx context.Context, n int, more func(context.Context,
 	if err != nil {
 		return s, err
 	}
-	s.restart = restarted
 	defer func() { err = errors.Join(m.stop(), err) }()
+	s.restart = restarted
 	for name, u := range map[string]*usage{"kube-apiserver": &s.apiserver, "etcd": &s.etcd} {
 		if *u, err = usageOf(children()[name]); err != nil {
 			return s, err
 		}
 	}
-	if n > 0 {
+	if n == slices.Max(b.populations) {
 		if b.inputs.sizes, err = storedSizes(ctx, namespace); err != nil {
 			return s, err
 		}
-	}
-	if more != nil {
-		err = more(ctx, m, namespace, n)
+		s.minute, err = b.steady(ctx, m, namespace, n)
 	}
 	return s, err
 }
@@ -321,7 +300,7 @@ func (b *bench) checkSchedule(ctx context.Context, namespace string) error {
 			return fmt.Errorf("PayUToken %q has no renewAt", list.Items[i].Name)
 		}
 		token := payu.Token{FetchedAt: status.FetchedAt.UTC(), ExpiresAt: status.ExpiresAt.UTC()}
-		if want := token.RenewAt(renewalPercent, margin, spread(string(list.Items[i].UID))); !status.RenewAt.Time.Equal(want) {
+		if want := renewAt(token, spread(string(list.Items[i].UID))); !status.RenewAt.Time.Equal(want) {
 			return fmt.Errorf("PayUToken %q is to be renewed at %s, and not at %s as the simulation of a day has it", list.Items[i].Name, status.RenewAt, want)
 		}
 	}
@@ -347,7 +326,7 @@ func (b *bench) memory(stands []stand) section {
 		restarted = append(restarted, point{float64(one.n), one.restart.usage.resident})
 	}
 	each := max(fit(worked).slope, fit(restarted).slope)
-	b.inputs.idle, b.inputs.perToken = fit(worked).base, each
+	b.inputs.idle, b.inputs.perToken = stands[0].worked.resident, each
 	s.note("By least squares: %s for each PayUToken after all were made, %s after a restart.", kibibytes(fit(worked).slope), kibibytes(fit(restarted).slope))
 	b.goal("resident memory, idle", "at most 45 MiB", mebibytes(stands[0].restart.usage.resident), stands[0].restart.usage.resident <= 45<<20)
 	b.goal("resident memory for each PayUToken", "at most 8 KiB", kibibytes(each), each <= 8<<10)
@@ -361,6 +340,7 @@ func (b *bench) restarts(stands []stand) section {
 		s.add(one.n, shown(r.ready), shown(r.complete), shown(r.passed), r.asked, r.work.total(), mebibytes(float64(r.page)), shown(r.reading))
 	}
 	last := stands[len(stands)-1]
+	b.inputs.page = float64(last.restart.page) / float64(last.n)
 	b.goal(fmt.Sprintf("restart with %d PayUTokens: token requests", last.n), "0", fmt.Sprint(last.restart.asked), last.restart.asked == 0)
 	b.goal(fmt.Sprintf("restart with %d PayUTokens: all metrics true again", last.n), "15 s", shown(last.restart.complete), last.restart.complete <= 15*time.Second)
 	s.note("From the start of the process. The metrics are complete when payu_token_ready is 1 for every PayUToken.")

@@ -16,6 +16,23 @@ const (
 	readerLag = 2 * time.Minute
 )
 
+// tokenAt is a token of some life that was fetched at a moment.
+func tokenAt(fetched time.Time, life time.Duration) payu.Token {
+	return payu.Token{FetchedAt: fetched, ExpiresAt: fetched.Add(life)}
+}
+
+// renewAt is when the operator renews a token, with its defaults.
+func renewAt(token payu.Token, spread float64) time.Time {
+	return token.RenewAt(67, 2*time.Minute, spread)
+}
+
+// meanRenewal is how old a token of a life is when it is renewed, on average over all PayUTokens.
+func meanRenewal(life time.Duration) time.Duration {
+	var start time.Time
+	token := tokenAt(start, life)
+	return (renewAt(token, 0).Sub(start) + renewAt(token, 1).Sub(start)) / 2
+}
+
 // spread is internal/controller's spread of renewals; checkSchedule compares the two.
 func spread(uid string) float64 {
 	h := fnv.New32a()
@@ -41,8 +58,8 @@ func simulate(n int, life, until time.Duration) timetable {
 		share := spread(uid)
 		now := start
 		for number := 0; ; number++ {
-			token := payu.Token{FetchedAt: now, ExpiresAt: now.Add(life)}
-			now = token.RenewAt(renewalPercent, margin, share)
+			token := tokenAt(now, life)
+			now = renewAt(token, share)
 			if now.Sub(start) >= until {
 				break
 			}

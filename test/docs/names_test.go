@@ -67,7 +67,7 @@ func TestEveryMakeTargetExists(t *testing.T) {
 }
 
 // foreignFlags are flags of other programs which pages name without the program.
-var foreignFlags = map[string]string{"--take-ownership": "helm", "--reload-strategy": "Reloader"}
+var foreignFlags = map[string]string{"--take-ownership": "helm", "--reload-strategy": "Reloader", "--unsafe-no-fsync": "etcd"}
 
 var (
 	argument       = regexp.MustCompile(`(?m)(- |\[|, )--[a-z].*$`)
@@ -118,7 +118,7 @@ func knownFlags(t *testing.T) map[string]string {
 	if known["--propagation-margin"] != "manager" {
 		t.Fatal("the manager's help was not understood")
 	}
-	for _, tool := range []string{"test/chaos/main.go", "test/e2e/main.go", "hack/demo/main.go"} {
+	for _, tool := range []string{"test/chaos/main.go", "test/e2e/main.go", "test/bench/main.go", "hack/demo/main.go"} {
 		source := must(os.ReadFile(filepath.Join(root, tool)))(t)
 		for _, match := range flagDefinition.FindAllSubmatch(source, -1) {
 			known["--"+string(match[1])] = tool

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -97,6 +98,8 @@ func (s *shop) startPayU(ctx context.Context) error {
 func (s *shop) pod(namespace, name string, labels map[string]string, image image, volumes map[string]corev1.VolumeSource, args ...string) *corev1.Pod {
 	yes, no := true, false
 	container := corev1.Container{Name: "main", Image: image.Name, ImagePullPolicy: corev1.PullIfNotPresent, Args: args,
+		// Without a request it would be the first to wait for a CPU, and the last to get it.
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("32Mi")}},
 		SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}}
 	spec := corev1.PodSpec{AutomountServiceAccountToken: &no, EnableServiceLinks: &no,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,6 +19,9 @@ const (
 	cgroups = "/sys/fs/cgroup"
 	// patience is how long the kernel may take to let go of a control group whose processes have ended.
 	patience = 10 * time.Second
+	// processes is how many of the host's processes a control group counts for when there is not CPU enough for all. A
+	// kernel takes it for one.
+	processes = 10
 )
 
 // Cgroup is a control group of all hierarchies that there are.
@@ -38,6 +42,7 @@ func NewCgroup(name string) (Cgroup, error) {
 			errs = append(errs, os.Mkdir(filepath.Join(cgroups, each.Name(), name), 0o755))
 		}
 	}
+	errs = append(errs, set(filepath.Join(cgroups, "cpu", name, "cpu.shares"), 1024*processes))
 	return Cgroup(name), errors.Join(errs...)
 }
 
@@ -47,7 +52,14 @@ func newUnified(name string, controllers []string) error {
 	if err := os.WriteFile(filepath.Join(cgroups, "cgroup.subtree_control"), enable, 0o644); err != nil {
 		return err
 	}
-	return os.Mkdir(filepath.Join(cgroups, name), 0o755)
+	if err := os.Mkdir(filepath.Join(cgroups, name), 0o755); err != nil {
+		return err
+	}
+	return set(filepath.Join(cgroups, name, "cpu.weight"), 100*processes)
+}
+
+func set(file string, number int) error {
+	return os.WriteFile(file, []byte(strconv.Itoa(number)), 0o644)
 }
 
 // Remove removes the control group and all below it. Nothing may run there any more.
