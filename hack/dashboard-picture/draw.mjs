@@ -68,9 +68,10 @@ async function timeseries(panel, width, height) {
       });
     }
   }
+  const rows = Math.ceil(series.reduce((sum, {name}) => sum + name.length * 6 + 28, 0) / width); // of the legend
   const chart = echarts.init(null, null, {renderer: 'svg', ssr: true, width, height});
   chart.setOption({
-    animation: false, textStyle: {fontFamily: font, color: text}, grid: {left: 8, right: 14, top: 10, bottom: 26 + (series.length > 6 ? 16 : 0), containLabel: true},
+    animation: false, textStyle: {fontFamily: font, color: text}, grid: {left: 8, right: 14, top: 10, bottom: 10 + 16 * rows, containLabel: true},
     legend: {bottom: 0, left: 0, icon: 'roundRect', itemWidth: 12, itemHeight: 4, itemGap: 8, textStyle: {color: text, fontSize: 9.5}},
     xAxis: {type: 'time', min: start * 1000, max: end * 1000, axisLabel: {color: faint, fontSize: 10, hideOverlap: true, formatter: '{HH}:{mm}'}, axisLine: {lineStyle: {color: border}}, splitLine: {show: false}},
     yAxis: {type: 'value', min, max: max ?? (grids[unit] && (value => Math.ceil(value.max / grids[unit]) * grids[unit])), interval: grids[unit], minInterval: panel.fieldConfig.defaults.decimals === 0 ? 1 : undefined, splitNumber: 4, axisLabel: {color: faint, fontSize: 10, formatter: v => shown(v, unit)}, splitLine: {lineStyle: {color: '#25282d'}}},

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,6 +64,14 @@ func (e *edit) say(token *v1alpha1.PayUToken, operation string) error {
 		return err
 	}
 	return printer.PrintObj(token.DeepCopy(), e.Out)
+}
+
+// named names a PayUToken, with its namespace where there may be several of the name.
+func (e *edit) named(token *v1alpha1.PayUToken) string {
+	if e.allNamespaces {
+		return fmt.Sprintf("PayUToken %q in namespace %q", token.Name, token.Namespace)
+	}
+	return fmt.Sprintf("PayUToken %q", token.Name)
 }
 
 // patch changes what the patch says, and nothing else.

@@ -62,6 +62,7 @@ func (f *feed) source(c *cluster, options []client.ListOption) cache.ListerWatch
 	}
 	return plainListWatch{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, raw metav1.ListOptions) (runtime.Object, error) {
+			raw.ResourceVersion = "" // the API server's cache may be behind what was just written
 			list := &v1alpha1.PayUTokenList{}
 			err := c.List(ctx, list, with(raw)...)
 			replace(f.trouble, err)

@@ -67,7 +67,7 @@ func (o *listOptions) run(ctx context.Context) error {
 		return o.printList(list)
 	}
 	if len(list.Items) == 0 {
-		_, err := fmt.Fprintf(o.ErrOut, "There%s\n", strings.TrimPrefix(o.nothing(c), "there"))
+		_, err := fmt.Fprintf(o.ErrOut, "There is no PayUToken %s.\n", o.where(c))
 		return err
 	}
 	return o.show(screen.List(list.Items, o.Clock.Now(), o.columns))

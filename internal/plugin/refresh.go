@@ -90,9 +90,8 @@ func (o *refreshOptions) await(ctx context.Context, c *cluster, waiting []*v1alp
 	defer cancel()
 	feed, err := c.follow(within, o.options(c)...)
 	switch {
-	case err != nil && within.Err() != nil && ctx.Err() == nil:
-		o.complain(fmt.Errorf("no outcome within %s", o.timeout))
-		return exitTimedOut
+	case err != nil && within.Err() != nil:
+		return o.giveUp(ctx, nil, waiting)
 	case err != nil:
 		return err
 	}
@@ -134,13 +133,13 @@ func (o *refreshOptions) settle(feed *feed, waiting []*v1alpha1.PayUToken) (open
 	return open, failed
 }
 
-// giveUp says why there may be no outcome, unless the user did not want to wait for it.
+// giveUp says why there may be no outcome, unless it was the user who gave up. The feed may be nil.
 func (o *refreshOptions) giveUp(ctx context.Context, feed *feed, waiting []*v1alpha1.PayUToken) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	for _, token := range waiting {
-		o.complain(fmt.Errorf("no outcome for PayUToken %q within %s: %s", token.Name, o.timeout, excuse(feed, token)))
+		o.complain(fmt.Errorf("no outcome for %s within %s: %s", o.named(token), o.timeout, excuse(feed, token)))
 	}
 	return exitTimedOut
 }
@@ -150,7 +149,7 @@ func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bo
 	now := feed.token(token)
 	switch {
 	case now == nil:
-		return true, fmt.Errorf("PayUToken %q was deleted", token.Name)
+		return true, fmt.Errorf("%s was deleted", o.named(token))
 	case now.Status.LastHandledRefreshAt != o.request:
 		return false, nil
 	}
@@ -158,7 +157,7 @@ func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bo
 	case c == nil: // the operator always says
 		return false, nil
 	case c.Status != metav1.ConditionTrue:
-		return true, fmt.Errorf("PayUToken %q got no new token: %s: %s", token.Name, c.Reason, c.Message)
+		return true, fmt.Errorf("%s got no new token: %s: %s", o.named(token), c.Reason, c.Message)
 	case c.Reason == v1alpha1.ReasonTokenReused:
 		return true, o.say(now, "unchanged: "+c.Message)
 	default:
@@ -168,7 +167,10 @@ func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bo
 
 // excuse says why there may be no outcome yet.
 func excuse(feed *feed, token *v1alpha1.PayUToken) string {
-	now := feed.token(token)
+	now := token
+	if feed != nil {
+		now = feed.token(token)
+	}
 	if now == nil {
 		return "it was deleted"
 	}

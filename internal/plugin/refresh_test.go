@@ -167,12 +167,23 @@ func TestRefreshAwaitsManyOutcomes(t *testing.T) {
 	p.await().want(t, 2, `PayUToken "bad" got no new token: InvalidScope: PayU answered invalid_scope`, `PayUToken "gone" was deleted`)
 }
 
+func TestRefreshNamesNamespaces(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.create("links", s.ready(time.Hour), labelled("test", s.namespace))
+	p := s.start(t.Context(), "refresh", "-A", "-l", "test="+s.namespace, "--wait")
+	s.awaitRequest("links")
+	s.answer("links", s.refused("InvalidScope", "…"))
+	p.await().want(t, 2, `PayUToken "links" in namespace "`+s.namespace+`" got no new token`)
+	s.run("refresh", "-A", "-l", "test="+s.namespace).want(t, 0, "payutoken.auth.payu.in/links refresh requested in namespace "+s.namespace+"\n")
+}
+
 func TestRefreshTimesOut(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.create("links", s.ready(time.Hour))
 	s.run("refresh", "links", "--wait", "--timeout=2s").want(t, 3, `no outcome for PayUToken "links" within 2s: see that the operator runs`)
-	s.run("refresh", "links", "--wait", "--timeout=1ns").want(t, 3, "no outcome within 1ns")
+	s.run("refresh", "links", "--wait", "--timeout=1ns").want(t, 3, `no outcome for PayUToken "links" within 1ns: see that the operator runs`)
 	s.create("limited", s.ready(time.Hour), func(t *v1alpha1.PayUToken) {
 		s.set(t, v1alpha1.ConditionRefreshed, metav1.ConditionFalse, "RateLimited", "PayU answered rate_limit_exceeded")
 	})

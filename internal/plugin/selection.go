@@ -85,21 +85,21 @@ func (s *selection) find(ctx context.Context, c *cluster) ([]v1alpha1.PayUToken,
 		return nil, err
 	}
 	if len(list.Items) == 0 {
-		return nil, errors.New(s.nothing(c))
+		return nil, fmt.Errorf("there is no PayUToken %s", s.where(c))
 	}
 	return list.Items, nil
 }
 
-// nothing says where there is no PayUToken.
-func (s *selection) nothing(c *cluster) string {
+// where says in words where the selection looks.
+func (s *selection) where(c *cluster) string {
 	where := fmt.Sprintf("in namespace %q", c.namespace)
 	if s.allNamespaces {
 		where = "in any namespace"
 	}
 	if s.selector != "" {
-		return fmt.Sprintf("there is no PayUToken with labels %s %s", s.selector, where)
+		where = "with labels " + s.selector + " " + where
 	}
-	return "there is no PayUToken " + where
+	return where
 }
 
 // token reads one PayUToken.
