@@ -99,7 +99,7 @@ func (r *Reconciler) ask(ctx context.Context, s *situation) {
 
 // attempts notes that the request which is in flight is this PayUToken's attempt.
 func (m *memory) attempts(s *situation) {
-	m.tried, m.attempt, m.attemptSource = provocationOf(s.token), s.progress.Attempts+1, m.key.Source
+	m.tried, m.attempt, m.attemptSource, m.wanting = provocationOf(s.token), s.progress.Attempts+1, m.key.Source, false
 }
 
 // tryWrite finds out whether the API server would accept the target, before PayU is asked for a token.
@@ -116,7 +116,9 @@ func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
 		s.proven = true
 		s.memory.refusal = nil
 	}
-	return r.settle(ctx, s, err)
+	err = r.settle(ctx, s, err)
+	s.memory.wanting = s.memory.wanting || s.memory.refusal != nil
+	return err
 }
 
 // writeToken writes the freshest token into the target.

@@ -45,6 +45,8 @@ type memory struct {
 	refusal       *problem
 	writeFailures int
 	nextWrite     time.Time
+	// wanting is true from a trial that was refused until the next attempt: a new token is still wanted.
+	wanting bool
 
 	// written is the seal of the last write, repairs are the moments at which the same was written once more.
 	written string

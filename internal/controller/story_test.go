@@ -445,3 +445,23 @@ func TestFormerCredentialsRestoredClearTheTrouble(t *testing.T) {
 		t.Errorf("events %v", got)
 	}
 }
+
+// TestARefusedRefreshIsTriedAgain: what keeps a refresh away stays in the conditions until the refresh is done.
+func TestARefusedRefreshIsTriedAgain(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.faults.set(nil, func(name string) error {
+		return apierrors.NewForbidden(corev1.Resource("secrets"), name, errors.New("no"))
+	})
+	w.edit("links", refresh("now"))
+	w.run()
+	w.pass(10 * time.Minute)
+	w.expectConditions("links", "Ready=True/TokenValid Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
+	w.expectRequests(1)
+	w.faults.set(nil, nil)
+	w.pass(5 * time.Minute)
+	w.expectConditions("links", good)
+	w.expectRequests(2)
+}
