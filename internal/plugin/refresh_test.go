@@ -106,15 +106,10 @@ func (s *shop) answer(name string, changes ...change) {
 	s.writeStatus(token)
 }
 
-// awaitRequest waits for a request that is not the given one.
+// awaitRequest waits until somebody asks for a token.
 func (s *shop) awaitRequest(name string) {
 	s.Helper()
-	deadline := time.Now().Add(patience)
-	for s.token(name).RefreshRequest() == "" {
-		if time.Now().After(deadline) {
-			s.Fatalf("no request for %s within %s", name, patience)
-		}
-	}
+	await(s.T, "a request for "+name, func() bool { return s.token(name).RefreshRequest() != "" })
 }
 
 func TestRefreshAwaitsTheOutcome(t *testing.T) {

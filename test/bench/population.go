@@ -114,14 +114,6 @@ func (b *bench) makeAll(ctx context.Context, namespace string, n int) (l load, u
 	return l, u, err
 }
 
-// awaitReady waits until the metrics say of n PayUTokens that they are Ready.
-func (m *manager) awaitReady(ctx context.Context, n int) error {
-	return await(ctx, fmt.Sprintf("%d PayUTokens are Ready", n), func() (bool, error) {
-		metrics, err := m.scrape(ctx)
-		return int(metrics["payu_token_ready"]) == n, err
-	})
-}
-
 // atRest lets an operator rest, and returns what it holds then.
 func (b *bench) atRest(ctx context.Context, m *manager) (usage, error) {
 	if err := pause(ctx, b.rest); err != nil {

@@ -165,6 +165,35 @@ func startManager(ctx context.Context, path string, log io.Writer, args ...strin
 	})
 }
 
+// awaitMetrics waits until the metrics show what is wanted. It looks seldom: with many PayUTokens it is work to show them.
+func (m *manager) awaitMetrics(ctx context.Context, limit time.Duration, what string, look func(metrics map[string]float64) bool) error {
+	return awaitEvery(ctx, 200*time.Millisecond, limit, what, func() (bool, error) {
+		metrics, err := m.scrape(ctx)
+		return err == nil && look(metrics), err
+	})
+}
+
+// awaitReady waits until the metrics say of n PayUTokens that they are Ready.
+func (m *manager) awaitReady(ctx context.Context, n int) error {
+	return m.awaitMetrics(ctx, patience, fmt.Sprintf("%d PayUTokens are Ready", n), func(metrics map[string]float64) bool {
+		return int(metrics["payu_token_ready"]) == n
+	})
+}
+
+// awaitPasses waits until the operator has made so many passes, and has nothing left to look at.
+func (m *manager) awaitPasses(ctx context.Context, n int) error {
+	limit := patience + time.Duration(n)*time.Second/50
+	return m.awaitMetrics(ctx, limit, fmt.Sprintf("the operator has made %d passes", n), func(metrics map[string]float64) bool {
+		return int(metrics["controller_runtime_reconcile_total"]) >= n && metrics["workqueue_depth"] == 0
+	})
+}
+
+// passes returns how many passes the operator has made.
+func (m *manager) passes(ctx context.Context) (int, error) {
+	metrics, err := m.scrape(ctx)
+	return int(metrics["controller_runtime_reconcile_total"]), err
+}
+
 // scrape returns the sums of the metrics of the operator by their names.
 func (m *manager) scrape(ctx context.Context) (map[string]float64, error) {
 	page, err := fetch(ctx, "http://"+m.metrics+"/metrics")
@@ -221,12 +250,12 @@ func startSimulator(ctx context.Context, path, caFile, clientsFile string, log i
 
 // await looks again and again until it sees what is wanted, or an error.
 func await(ctx context.Context, what string, look func() (bool, error)) error {
-	return awaitWithin(ctx, patience, what, look)
+	return awaitEvery(ctx, 10*time.Millisecond, patience, what, look)
 }
 
-func awaitWithin(ctx context.Context, limit time.Duration, what string, look func() (bool, error)) error {
+func awaitEvery(ctx context.Context, interval, limit time.Duration, what string, look func() (bool, error)) error {
 	deadline := time.After(limit)
-	again := time.NewTicker(10 * time.Millisecond)
+	again := time.NewTicker(interval)
 	defer again.Stop()
 	for {
 		if ok, err := look(); ok || err != nil {

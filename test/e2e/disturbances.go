@@ -79,7 +79,7 @@ func (s *shop) failures(ctx context.Context) (int, error) {
 
 // upgrade upgrades the operator to another image just before each renewal. Beside the renewals, PayU is not to be asked.
 func upgrade(ctx context.Context, s *shop) (row, error) {
-	before, err := s.admin.Requests(ctx)
+	before, err := s.asked(ctx, s.shop)
 	if err != nil {
 		return row{}, err
 	}
@@ -97,13 +97,7 @@ func upgrade(ctx context.Context, s *shop) (row, error) {
 		}
 		return err
 	})(ctx, s)
-	after, err2 := s.admin.Requests(ctx)
-	asked := len(after) - len(before)
-	r.notes = append(r.notes, fmt.Sprintf("%d token requests", asked))
-	if asked > r.Renewals+1 { // one may be under way
-		r.broken = append(r.broken, fmt.Sprintf("%d upgrades and %d renewals cost %d token requests", renewals, r.Renewals, asked))
-	}
-	return r, errors.Join(err, err2)
+	return r, errors.Join(err, s.judgeRequests(ctx, &r, before))
 }
 
 // rotate gives the client a new secret, and every other time goes on with a new client and removes the old one once the
