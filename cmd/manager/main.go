@@ -151,14 +151,14 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 		return nil, err
 	}
 	lease.announceBy(mgr.GetEventRecorderFor(v1alpha1.ManagedBy)) //nolint:staticcheck // leader election knows no other kind
-	versions, err := controller.NewVersionsCache(mgr, o.watchNamespaces)
+	others, err := controller.NewOthersCache(mgr, o.watchNamespaces)
 	if err != nil {
 		return nil, err
 	}
 	reconciler := &controller.Reconciler{
-		Client:   mgr.GetClient(),
-		Versions: versions,
-		Live:     mgr.GetAPIReader(),
+		Client: mgr.GetClient(),
+		Others: others,
+		Live:   mgr.GetAPIReader(),
 		Tokens: &payu.Tokens{
 			Request: payuClient.Token,
 			Now:     time.Now,
@@ -171,7 +171,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 		Random:            rand.Float64,
 		PropagationMargin: o.propagationMargin,
 	}
-	if err := reconciler.Register(ctx, mgr, versions, o.maxConcurrentReconciles); err != nil {
+	if err := reconciler.Register(ctx, mgr, others, o.maxConcurrentReconciles); err != nil {
 		return nil, err
 	}
 	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}})

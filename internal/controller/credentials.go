@@ -16,8 +16,9 @@ import (
 
 // credentials reads the client credentials of PayUTokens. This is the one place that knows where they come from.
 type credentials struct {
-	versions client.Reader // the metadata of all Secrets, from a cache
-	live     client.Reader // the API server
+	own    client.Reader // the operator's own Secrets, from a cache
+	others client.Reader // the metadata of all others, from a cache
+	live   client.Reader // the API server
 }
 
 // version identifies a state of the credentials Secret.
@@ -30,15 +31,17 @@ func versionOf(secret metav1.Object) version {
 	return version{uid: secret.GetUID(), resourceVersion: secret.GetResourceVersion()}
 }
 
-// peek returns the version that the credentials have in the cache, zero if the Secret is not there.
+// peek returns the version that the credentials have in the caches, zero if the Secret is not there.
 func (c credentials) peek(ctx context.Context, token *v1alpha1.PayUToken) (version, error) {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err := c.versions.Get(ctx, credentialsKey(token), secret)
-	if client.IgnoreNotFound(err) != nil {
-		return version{}, err
+	other := &metav1.PartialObjectMetadata{}
+	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	err := c.others.Get(ctx, credentialsKey(token), other)
+	if !apierrors.IsNotFound(err) {
+		return versionOf(other), err
 	}
-	return versionOf(secret), nil
+	labelled := &corev1.Secret{} // as the operator labels its own
+	err = c.own.Get(ctx, credentialsKey(token), labelled)
+	return versionOf(labelled), client.IgnoreNotFound(err)
 }
 
 // read returns, from the API server, the source that a token for this PayUToken is made from and the version of

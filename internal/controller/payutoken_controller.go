@@ -38,8 +38,8 @@ import (
 type Reconciler struct {
 	// Client reads PayUTokens and the operator's own Secrets from a cache, and writes.
 	Client client.Client
-	// Versions reads the metadata of all Secrets from a cache.
-	Versions client.Reader
+	// Others reads the metadata of all Secrets but the operator's own from a cache.
+	Others client.Reader
 	// Live reads from the API server.
 	Live client.Reader
 	// Tokens makes the token requests and shares what they give.
@@ -267,7 +267,7 @@ func (r *Reconciler) cachedTarget(ctx context.Context, key types.NamespacedName)
 	}
 	foreign := &metav1.PartialObjectMetadata{}
 	foreign.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err = r.Versions.Get(ctx, key, foreign); err == nil {
+	if err = r.Others.Get(ctx, key, foreign); err == nil {
 		err = r.Live.Get(ctx, key, secret)
 	}
 	if apierrors.IsNotFound(err) {
@@ -280,7 +280,7 @@ func (r *Reconciler) cachedTarget(ctx context.Context, key types.NamespacedName)
 // there is none.
 func (r *Reconciler) rivalOf(ctx context.Context, token *v1alpha1.PayUToken) (string, error) {
 	var list v1alpha1.PayUTokenList
-	err := r.Client.List(ctx, &list, client.InNamespace(token.Namespace), client.MatchingFields{indexSecret: token.TargetName()})
+	err := r.Client.List(ctx, &list, client.InNamespace(token.Namespace), client.MatchingFields{indexSecret: token.TargetName()}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return "", err
 	}

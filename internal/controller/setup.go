@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
@@ -30,9 +31,9 @@ import (
 // index costs 1.5 KiB for each PayUToken.
 const indexSecret = "secret"
 
-// Register makes the Reconciler run in the manager. versions is a cache of the metadata of all Secrets that the
-// manager starts too; workers is how many PayUTokens are looked at at once.
-func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, versions cache.Cache, workers int) error {
+// Register makes the Reconciler run in the manager. others is what NewOthersCache returned; workers is how many PayUTokens
+// are looked at at once.
+func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cache.Cache, workers int) error {
 	r.prepare()
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PayUToken{}, indexSecret, secretNames); err != nil {
 		return err
@@ -46,15 +47,15 @@ func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, versions ca
 	if _, err := mgr.GetCache().GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false)); err != nil {
 		return err
 	}
-	if _, err := versions.GetInformer(ctx, anySecret, cache.BlockUntilSynced(false)); err != nil {
+	if _, err := others.GetInformer(ctx, anySecret, cache.BlockUntilSynced(false)); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
 		For(&v1alpha1.PayUToken{}, builder.WithPredicates(changed())).
 		Watches(&v1alpha1.PayUToken{}, handler.EnqueueRequestsFromMapFunc(r.rivals), builder.WithPredicates(changed())).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(owner)).
-		WatchesRawSource(source.Kind(versions, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users)).
+		WatchesRawSource(source.Kind(others, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
 		WatchesRawSource(source.Func(r.keepQueue)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
@@ -65,7 +66,7 @@ func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, versions ca
 
 func (r *Reconciler) prepare() {
 	r.memories = newMemories()
-	r.credentials = credentials{versions: r.Versions, live: r.Live}
+	r.credentials = credentials{own: r.Client, others: r.Others, live: r.Live}
 	r.Tokens.Changed = r.wake
 }
 
@@ -74,13 +75,13 @@ func secretNames(o client.Object) []string {
 	return []string{token.TargetName(), string(token.Spec.CredentialsSecretRef.Name)}
 }
 
-// users returns the PayUTokens that name a Secret, as credentials or as target. Of the operator's own Secrets owner hears:
-// one pass is enough for each change.
+// users returns the PayUTokens that name a Secret, as credentials or as target, and the one that it was made for.
 func (r *Reconciler) users(ctx context.Context, secret client.Object) []reconcile.Request {
-	own := secret.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
-	return requestsFor(slices.DeleteFunc(r.tokensBy(ctx, secret.GetNamespace(), secret.GetName()), func(token v1alpha1.PayUToken) bool {
-		return own && string(token.Spec.CredentialsSecretRef.Name) != secret.GetName()
-	}))
+	requests := requestsFor(r.tokensBy(ctx, secret.GetNamespace(), secret.GetName()))
+	if owner := secret.GetAnnotations()[v1alpha1.AnnotationTokenName]; owner != "" {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: owner}})
+	}
+	return requests
 }
 
 // rivals returns the PayUTokens with the same target: they may have to step back, or may go on.
@@ -95,7 +96,7 @@ func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Re
 // tokensBy returns the PayUTokens that name a Secret.
 func (r *Reconciler) tokensBy(ctx context.Context, namespace, secret string) []v1alpha1.PayUToken {
 	var list v1alpha1.PayUTokenList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSecret: secret}); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSecret: secret}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // the cache is not started: the first list of PayUTokens brings them all
 	}
 	return list.Items
@@ -107,15 +108,6 @@ func requestsFor(tokens []v1alpha1.PayUToken) []reconcile.Request {
 		requests[i].NamespacedName = client.ObjectKeyFromObject(&tokens[i])
 	}
 	return requests
-}
-
-// owner returns the PayUToken that one of the operator's own Secrets was made for.
-func owner(_ context.Context, secret client.Object) []reconcile.Request {
-	name := secret.GetAnnotations()[v1alpha1.AnnotationTokenName]
-	if name == "" {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}}}
 }
 
 // changed lets through what a user changes, and not what the operator writes into the status.
@@ -133,8 +125,14 @@ func (r *Reconciler) keepQueue(_ context.Context, queue workqueue.TypedRateLimit
 }
 
 // OwnSecrets selects the Secrets that the operator wrote: the only ones whose data it keeps in a cache.
-func OwnSecrets() labels.Selector {
-	return labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
+func OwnSecrets() labels.Selector { return secretsThat(selection.Equals) }
+
+// otherSecrets selects all the others.
+func otherSecrets() labels.Selector { return secretsThat(selection.NotEquals) }
+
+func secretsThat(relation selection.Operator) labels.Selector {
+	isOwn, _ := labels.NewRequirement(v1alpha1.LabelManagedBy, relation, []string{v1alpha1.ManagedBy}) // constants, and valid
+	return labels.NewSelector().Add(*isOwn)
 }
 
 // Namespaces restricts a cache to the named namespaces; all if there are none.
@@ -149,21 +147,22 @@ func Namespaces(names []string) map[string]cache.Config {
 	return configs
 }
 
-// NewVersionsCache returns a cache of the metadata of all Secrets, stripped to what tells them apart: clusters hold
-// thousands of Secrets that are none of the operator's business. The manager starts it.
-func NewVersionsCache(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
-	versions, err := cache.New(mgr.GetConfig(), cache.Options{
+// NewOthersCache returns a cache of the metadata of all Secrets but the operator's own, stripped to what tells them apart:
+// clusters hold thousands that are none of the operator's business. The manager starts it.
+func NewOthersCache(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
+	others, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient:                   mgr.GetHTTPClient(),
 		Scheme:                       mgr.GetScheme(),
 		Mapper:                       mgr.GetRESTMapper(),
 		DefaultNamespaces:            Namespaces(namespaces),
+		DefaultLabelSelector:         otherSecrets(),
 		DefaultTransform:             stripToVersion,
 		DefaultUnsafeDisableDeepCopy: ptr.To(true),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return versions, mgr.Add(cacheRunnable{versions})
+	return others, mgr.Add(cacheRunnable{others})
 }
 
 // cacheRunnable has the manager start a cache before it leads, together with its own.
@@ -172,17 +171,10 @@ type cacheRunnable struct{ cache.Cache }
 // GetCache is what the manager knows a cache by.
 func (c cacheRunnable) GetCache() cache.Cache { return c.Cache }
 
-// ownMark is what is kept of the labels of the operator's own Secrets: one map for all.
-var ownMark = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
-
 func stripToVersion(o any) (any, error) {
 	if secret, ok := o.(*metav1.PartialObjectMetadata); ok {
-		var mark map[string]string
-		if secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy {
-			mark = ownMark
-		}
 		secret.ObjectMeta = metav1.ObjectMeta{
-			Namespace: secret.Namespace, Name: secret.Name, UID: secret.UID, ResourceVersion: secret.ResourceVersion, Labels: mark,
+			Namespace: secret.Namespace, Name: secret.Name, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
 		}
 	}
 	return o, nil

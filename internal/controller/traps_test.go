@@ -463,7 +463,7 @@ func TestAStaleCacheIsWaitedFor(t *testing.T) { // trap 11
 			return c.Get(ctx, key, o, options...)
 		},
 	})
-	w.operator.Versions = w.operator.Client
+	w.operator.Others = w.operator.Client
 	for range 5 {
 		w.run()
 	}
@@ -678,12 +678,11 @@ func TestForeignSecretsAreCachedAsTheirVersionOnly(t *testing.T) { // trap 29
 	if stripped := got.(*metav1.PartialObjectMetadata).ObjectMeta; !slices.Equal([]string{fmt.Sprint(stripped)}, []string{fmt.Sprint(want)}) {
 		t.Errorf("kept %+v", stripped)
 	}
-	ours := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, "a": "b"}}}
-	if _, err := stripToVersion(ours); err != nil || len(ours.Labels) != 1 {
-		t.Errorf("of the operator's own Secret labels %v are kept, %v", ours.Labels, err)
-	}
-	if OwnSecrets().Matches(labels.Set{}) {
-		t.Error("the data of foreign Secrets are cached")
+	for _, each := range []labels.Set{nil, {v1alpha1.LabelManagedBy: "Helm"}, {v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}} {
+		own := each[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
+		if OwnSecrets().Matches(each) != own || otherSecrets().Matches(each) == own {
+			t.Errorf("a Secret with labels %v is in the wrong cache, in both or in none", each)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func (w *world) restart() {
 	w.api = w.faults.wrap(w.user)
 	w.events = &eventLog{}
 	w.operator = &Reconciler{
-		Client: w.api, Versions: w.api, Live: w.api,
+		Client: w.api, Others: w.api, Live: w.api,
 		Tokens: &payu.Tokens{
 			Request: payuClient.Token, Now: w.clock.Now, Random: func() float64 { return 1 },
 			MayAsk:  func() bool { return true },

@@ -35,14 +35,16 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 	if err := b.seedForeign(ctx, namespace, 0, secrets); err != nil {
 		t.Fatal(err)
 	}
-	var some corev1.SecretList
-	if err := b.client.List(ctx, &some, client.InNamespace(namespace), client.Limit(1)); err != nil {
+	// They were written behind the API server's back: its cache hears of them a little later.
+	err := await(ctx, "the API server shows the Secrets", func() (bool, error) {
+		var some corev1.SecretList
+		err := b.client.List(ctx, &some, client.InNamespace(namespace), client.Limit(1))
+		rest := some.RemainingItemCount
+		return rest != nil && *rest >= secrets-1 && len(some.Items[0].Data["file"]) == foreignSize, err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if rest := some.RemainingItemCount; rest == nil || *rest < secrets-1 || len(some.Items[0].Data["file"]) != foreignSize {
-		t.Fatalf("the API server does not show %d Secrets of %d bytes", secrets, foreignSize)
-	}
-
 	operator, err := b.operator(ctx, b.account)
 	if err != nil {
 		t.Fatal(err)
