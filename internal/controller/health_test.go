@@ -4,8 +4,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
 func TestHealthyUntilAPassIsLongOverdue(t *testing.T) {
@@ -19,6 +22,10 @@ func TestHealthyUntilAPassIsLongOverdue(t *testing.T) {
 		}
 	}
 	expect("without PayUTokens", true)
+	for _, name := range []types.NamespacedName{links, other} {
+		r.memories.of(&v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}})
+	}
+	expect("before the first pass", true)
 	r.memories.expect(links, start.Add(time.Minute), 0, true)
 	r.memories.expect(other, start.Add(time.Hour), 0, true)
 	expect("before anything is due", true)

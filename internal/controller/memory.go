@@ -88,52 +88,54 @@ func (m *memory) knows(v version) bool {
 	return m.key.Source != "" && m.version == v && m.inputs == m.blueprint.inputs
 }
 
-// memories holds the memory of every PayUToken, and knows which PayUTokens share a source.
+// memories holds what is known of every PayUToken, and which PayUTokens share a source.
 type memories struct {
-	mu       sync.Mutex
-	byName   map[types.NamespacedName]*memory
-	wakeAt   map[types.NamespacedName]time.Time
-	sourceOf map[types.NamespacedName]string // Key.Source
-	sharers  map[string]*sharers             // by Key.Source
-	// woken counts how often the token of a PayUToken has changed since a pass that has done its work began.
-	woken map[types.NamespacedName]int
+	mu      sync.Mutex
+	members map[types.NamespacedName]*member
+	sharers map[string]*sharers // by Key.Source
 	// accepted is when the API server last accepted a new target, by blueprint.kind.
 	accepted map[string]time.Time
 }
 
-// sharers are the PayUTokens that share a source.
-type sharers struct {
-	// fetchedAt is when the token was fetched that the target of each holds, zero if it holds none.
-	fetchedAt map[types.NamespacedName]time.Time
-	latest    time.Time
+// member is one PayUToken among all.
+type member struct {
+	name   types.NamespacedName
+	memory *memory
+	// source is the Key.Source that it shares with others, empty if it is not known. fetchedAt is when the token was fetched
+	// that its target holds, zero if it holds none.
+	source    string
+	fetchedAt time.Time
+	// wakeAt is when its next pass is due, zero before the first.
+	wakeAt time.Time
+	// woken counts how often its token has changed since a pass that has done its work began.
+	woken int
 }
 
-// hold notes when a target's token was fetched.
-func (s *sharers) hold(name types.NamespacedName, fetchedAt time.Time) {
-	former := s.fetchedAt[name]
-	s.fetchedAt[name] = fetchedAt
+// sharers are the PayUTokens that share a source.
+type sharers struct {
+	members []*member
+	latest  time.Time // the latest fetchedAt
+}
+
+// hold notes when the token of a member's target was fetched.
+func (s *sharers) hold(m *member, fetchedAt time.Time) {
+	former := m.fetchedAt
+	m.fetchedAt = fetchedAt
 	switch {
 	case fetchedAt.After(s.latest):
 		s.latest = fetchedAt
 	case former.Equal(s.latest) && fetchedAt.Before(former):
 		s.latest = time.Time{}
-		for _, at := range s.fetchedAt {
-			if at.After(s.latest) {
-				s.latest = at
+		for _, each := range s.members {
+			if each.fetchedAt.After(s.latest) {
+				s.latest = each.fetchedAt
 			}
 		}
 	}
 }
 
 func newMemories() *memories {
-	return &memories{
-		byName:   map[types.NamespacedName]*memory{},
-		wakeAt:   map[types.NamespacedName]time.Time{},
-		sourceOf: map[types.NamespacedName]string{},
-		sharers:  map[string]*sharers{},
-		woken:    map[types.NamespacedName]int{},
-		accepted: map[string]time.Time{},
-	}
+	return &memories{members: map[types.NamespacedName]*member{}, sharers: map[string]*sharers{}, accepted: map[string]time.Time{}}
 }
 
 // of returns the memory of a PayUToken, fresh if there is none yet of its UID.
@@ -141,40 +143,52 @@ func (all *memories) of(token *v1alpha1.PayUToken) *memory {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	name := client.ObjectKeyFromObject(token)
-	m := all.byName[name]
-	if m == nil || m.uid != token.UID {
-		m = &memory{uid: token.UID, tried: triedBefore(token)}
-		all.byName[name] = m
+	m := all.members[name]
+	if m == nil {
+		m = &member{name: name}
+		all.members[name] = m
 	}
-	return m
+	if m.memory == nil || m.memory.uid != token.UID {
+		m.memory = &memory{uid: token.UID, tried: triedBefore(token)}
+	}
+	return m.memory
 }
 
 // share notes the source of a PayUToken (empty: none), and returns the one that nobody has any more because of it.
 func (all *memories) share(name types.NamespacedName, source string) (orphan string) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	old := all.sourceOf[name]
-	if old == source {
+	m := all.members[name]
+	if m == nil || m.source == source {
 		return ""
 	}
-	delete(all.sourceOf, name)
-	if source != "" {
-		all.sourceOf[name] = source
-		if all.sharers[source] == nil {
-			all.sharers[source] = &sharers{fetchedAt: map[types.NamespacedName]time.Time{}}
-		}
-		all.sharers[source].fetchedAt[name] = time.Time{}
+	orphan = all.leave(m)
+	if source == "" {
+		return orphan
 	}
-	if old == "" {
+	m.source = source
+	if all.sharers[source] == nil {
+		all.sharers[source] = &sharers{}
+	}
+	all.sharers[source].members = append(all.sharers[source].members, m)
+	return orphan
+}
+
+// leave has a member share no source, and returns the one that nobody has any more because of it.
+func (all *memories) leave(m *member) (orphan string) {
+	source := m.source
+	s := all.sharers[source]
+	if s == nil {
 		return ""
 	}
-	all.sharers[old].hold(name, time.Time{})
-	delete(all.sharers[old].fetchedAt, name)
-	if len(all.sharers[old].fetchedAt) > 0 {
+	s.hold(m, time.Time{})
+	s.members = slices.DeleteFunc(s.members, func(other *member) bool { return other == m })
+	m.source = ""
+	if len(s.members) > 0 {
 		return ""
 	}
-	delete(all.sharers, old)
-	return old
+	delete(all.sharers, source)
+	return source
 }
 
 // hold notes when the token was fetched that a target holds, and returns the latest such time among all that share the
@@ -182,16 +196,17 @@ func (all *memories) share(name types.NamespacedName, source string) (orphan str
 func (all *memories) hold(name types.NamespacedName, fetchedAt, known time.Time) (latest time.Time, behind []types.NamespacedName) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	s := all.sharers[all.sourceOf[name]]
-	if s == nil {
+	m := all.members[name]
+	if m == nil || m.source == "" {
 		return fetchedAt, nil
 	}
+	s := all.sharers[m.source]
 	former := s.latest
-	s.hold(name, fetchedAt)
+	s.hold(m, fetchedAt)
 	if s.latest.After(former) && s.latest.After(known) {
-		for other, at := range s.fetchedAt {
-			if !at.IsZero() && at.Before(s.latest) {
-				behind = append(behind, other)
+		for _, other := range s.members {
+			if !other.fetchedAt.IsZero() && other.fetchedAt.Before(s.latest) {
+				behind = append(behind, other.name)
 			}
 		}
 	}
@@ -200,34 +215,41 @@ func (all *memories) hold(name types.NamespacedName, fetchedAt, known time.Time)
 
 // forget drops a PayUToken that is gone, and returns the source that nobody has any more because of it.
 func (all *memories) forget(name types.NamespacedName) (orphan string) {
-	orphan = all.share(name, "")
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	delete(all.byName, name)
-	delete(all.wakeAt, name)
-	delete(all.woken, name)
-	return orphan
+	m := all.members[name]
+	if m == nil {
+		return ""
+	}
+	delete(all.members, name)
+	return all.leave(m)
 }
 
 // wake returns the PayUTokens that share a source, and notes that they are to be looked at.
-func (all *memories) wake(source string) []types.NamespacedName {
+func (all *memories) wake(source string) (names []types.NamespacedName) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	s := all.sharers[source]
 	if s == nil {
 		return nil
 	}
-	for name := range s.fetchedAt {
-		all.woken[name]++
+	for _, m := range s.members {
+		m.woken++
+		names = append(names, m.name)
 	}
-	return slices.Collect(maps.Keys(s.fetchedAt))
+	return names
 }
 
 // waiting returns the PayUTokens that were woken and not looked at since.
-func (all *memories) waiting() []types.NamespacedName {
+func (all *memories) waiting() (names []types.NamespacedName) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	return slices.Collect(maps.Keys(all.woken))
+	for name, m := range all.members {
+		if m.woken > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // accept notes whether the API server has accepted a new target of a kind.
@@ -265,7 +287,10 @@ func isFresh(last, now time.Time) bool {
 func (all *memories) wakes(name types.NamespacedName) int {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	return all.woken[name]
+	if m := all.members[name]; m != nil {
+		return m.woken
+	}
+	return 0
 }
 
 // expect notes when the next pass of a PayUToken is due, and whether this one has done the work of all the wakes that
@@ -273,9 +298,13 @@ func (all *memories) wakes(name types.NamespacedName) int {
 func (all *memories) expect(name types.NamespacedName, at time.Time, wakes int, finished bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	all.wakeAt[name] = at
-	if finished && all.woken[name] == wakes {
-		delete(all.woken, name)
+	m := all.members[name]
+	if m == nil {
+		return
+	}
+	m.wakeAt = at
+	if finished && m.woken == wakes {
+		m.woken = 0
 	}
 }
 
@@ -284,8 +313,10 @@ func (all *memories) overdue(now time.Time) time.Duration {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	var most time.Duration
-	for _, at := range all.wakeAt {
-		most = max(most, now.Sub(at))
+	for _, m := range all.members {
+		if !m.wakeAt.IsZero() {
+			most = max(most, now.Sub(m.wakeAt))
+		}
 	}
 	return most
 }

@@ -130,7 +130,7 @@ func (o *options) parse(args []string) error {
 	flags.IntSliceVar(&given.populations, "population", full.populations, "population: how many PayUTokens there are")
 	flags.IntSliceVar(&given.foreign, "foreign", full.foreign, "foreign: how many Secrets of others there are")
 	flags.StringVar(&o.output, "output", "", "write the tables to this `file`, too; a full run writes "+resultsFile)
-	flags.StringVar(&o.profile, "profile", "", "throughput: leave CPU profiles of the operator and of kube-apiserver in this `folder`")
+	flags.StringVar(&o.profile, "profile", "", "leave CPU and heap profiles of the operator and CPU profiles of kube-apiserver in this `folder`: throughput, population")
 	flags.StringVar(&o.managerPath, "manager", "", "a `program` built before from cmd/manager; by default it is built")
 	flags.StringVar(&o.simulatorPath, "simulator", "", "a `program` built before from cmd/payu-simulator; by default it is built")
 	flags.Usage = func() {

@@ -203,6 +203,10 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 			return s, err
 		}
 		began := time.Now()
+		profiled := func() {}
+		if row.renewal > 0 {
+			profiled = b.profileThese(ctx, "steady", []*manager{m})
+		}
 		read, err := b.play(ctx, m, namespace, n, row.pass, row.renewal, row.reading)
 		if err != nil {
 			return s, err
@@ -217,6 +221,7 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 		if err := errors.Join(err1, err2); err != nil {
 			return s, err
 		}
+		profiled()
 		share := float64(after.cpu-before.cpu) / float64(took)
 		s.add(row.what, morePasses-passes, moreAsked-asked, read, after.cpu-before.cpu, fmt.Sprintf("%.2f %%", 100*share))
 		if row.renewal > 0 {

@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// profileThese takes CPU profiles of operators and of the API server while something is measured, if --profile says so,
-// until the returned function is called.
-func (b *bench) profileThese(ctx context.Context, managers []*manager) (done func()) {
+// profileThese takes CPU profiles of operators and of the API server while something is measured, if --profile says so.
+// The returned function waits for them.
+func (b *bench) profileThese(ctx context.Context, while string, managers []*manager) (done func()) {
 	if b.profile == "" {
 		return func() {}
 	}
@@ -19,14 +19,14 @@ func (b *bench) profileThese(ctx context.Context, managers []*manager) (done fun
 	for n, m := range managers {
 		all.Go(func() {
 			page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", m.pprof, seconds))
-			b.keepProfile(fmt.Sprintf("manager-%d.cpu", n), page, err)
+			b.keepProfile(fmt.Sprintf("%s-manager-%d.cpu", while, n), page, err)
 			page, err = fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
-			b.keepProfile(fmt.Sprintf("manager-%d.allocs", n), page, err)
+			b.keepProfile(fmt.Sprintf("%s-manager-%d.allocs", while, n), page, err)
 		})
 	}
 	all.Go(func() {
 		page, err := b.cluster.Kubectl(ctx, "get", "--raw", fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
-		b.keepProfile("kube-apiserver.cpu", page, err)
+		b.keepProfile(while+"-kube-apiserver.cpu", page, err)
 	})
 	return all.Wait
 }
@@ -35,7 +35,7 @@ func (b *bench) profileThese(ctx context.Context, managers []*manager) (done fun
 func (b *bench) profileHeap(ctx context.Context, m *manager, n int) {
 	if b.profile != "" {
 		page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", m.pprof))
-		b.keepProfile(fmt.Sprintf("manager-%d.heap", n), page, err)
+		b.keepProfile(fmt.Sprintf("population-manager-%d.heap", n), page, err)
 	}
 }
 
