@@ -25,8 +25,6 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -196,14 +194,8 @@ func managerOptions(o options) manager.Options {
 		HealthProbeBindAddress:        o.healthProbeBindAddress,
 		PprofBindAddress:              o.pprofBindAddress,
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsBindAddress, SecureServing: o.metricsSecure},
-		Cache: cache.Options{
-			DefaultNamespaces: controller.Namespaces(o.watchNamespaces),
-			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.PayUToken{}: {Label: selector, Transform: cache.TransformStripManagedFields()},
-				&corev1.Secret{}:      {Label: controller.OwnSecrets(), Transform: cache.TransformStripManagedFields()},
-			},
-		},
-		GracefulShutdownTimeout: ptr.To(o.tokenRequestTimeout + 15*time.Second),
+		Cache:                         controller.CacheOptions(o.watchNamespaces, selector),
+		GracefulShutdownTimeout:       ptr.To(o.tokenRequestTimeout + 15*time.Second),
 	}
 	if o.metricsSecure {
 		options.Metrics.FilterProvider = kubeauth.Filter

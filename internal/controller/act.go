@@ -38,6 +38,8 @@ func (r *Reconciler) act(ctx context.Context, s *situation, next step) error {
 	switch next {
 	case readCredentials:
 		return r.readCredentials(ctx, s)
+	case readAndTry:
+		return r.readAndTry(ctx, s)
 	case tryWrite:
 		return r.tryWrite(ctx, s)
 	case join:
@@ -102,16 +104,44 @@ func (m *memory) attempts(s *situation) {
 	m.tried, m.attempt, m.attemptSource, m.wanting = provocationOf(s.token), s.progress.Attempts+1, m.key.Source, false
 }
 
+// readAndTry reads the credentials and tries the write: a new PayUToken needs both, and neither waits for the other.
+func (r *Reconciler) readAndTry(ctx context.Context, s *situation) error {
+	secret := s.sample()
+	if secret == nil {
+		return r.readCredentials(ctx, s)
+	}
+	trial := make(chan error, 1)
+	go func() { trial <- r.apply(ctx, s, secret, client.DryRunAll) }()
+	err := r.readCredentials(ctx, s)
+	refusal := <-trial
+	if err != nil || s.unreadable != nil {
+		return err
+	}
+	return r.tried(ctx, s, refusal)
+}
+
 // tryWrite finds out whether the API server would accept the target, before PayU is asked for a token.
 func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
+	secret := s.sample()
+	if secret == nil {
+		return nil
+	}
+	return r.tried(ctx, s, r.apply(ctx, s, secret, client.DryRunAll))
+}
+
+// sample returns the target with a token that is none, nil if the template cannot be rendered.
+func (s *situation) sample() *corev1ac.SecretApplyConfiguration {
 	sample := payu.Token{AccessToken: "sample", Type: "Bearer", FetchedAt: s.now, ExpiresAt: s.now.Add(time.Hour)}
 	data, p := dataFor(s.token, sample)
 	if p != nil {
 		s.unrenderable = p
 		return nil
 	}
-	secret := s.secretFor(sample, data, s.memory.key.Source, s.version.digest())
-	err := r.apply(ctx, s, secret, client.DryRunAll)
+	return s.secretFor(sample, data, s.memory.key.Source, s.version.digest())
+}
+
+// tried notes whether the API server accepted the sample.
+func (r *Reconciler) tried(ctx context.Context, s *situation, err error) error {
 	if err == nil {
 		s.proven = true
 		s.memory.refusal = nil

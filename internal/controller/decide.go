@@ -50,6 +50,7 @@ type step string
 const (
 	done            step = "done"
 	readCredentials step = "read credentials"
+	readAndTry      step = "read credentials and try write"
 	tryWrite        step = "try write"
 	join            step = "join request"
 	ask             step = "ask"
@@ -60,6 +61,8 @@ const (
 // next decides what to do. Each step changes the situation so that it is not decided again.
 func next(s situation) step {
 	switch {
+	case s.needsKey() && s.isFirst() && !s.proven && s.blocked() == nil:
+		return readAndTry
 	case s.needsKey():
 		return readCredentials
 	case s.blocked() != nil:

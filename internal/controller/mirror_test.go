@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,7 @@ import (
 // real API server, and all reads are answered from what the API server made of them. It has the indexes of the
 // operator's cache. Thousands of passes then cost no more requests than the operator's own caches would.
 type mirror struct {
+	mu      sync.Mutex // a pass may read and write at once
 	secrets map[client.ObjectKey]*corev1.Secret
 	tokens  map[client.ObjectKey]*v1alpha1.PayUToken
 }
@@ -59,6 +61,8 @@ func newMirror(c client.WithWatch) client.WithWatch {
 
 // refresh reads an object from the API server after a write that ended with err, which it returns.
 func (m *mirror) refresh(ctx context.Context, c client.Client, o client.Object, err error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	key := client.ObjectKeyFromObject(o)
 	switch o.(type) {
 	case *corev1.Secret:
@@ -80,6 +84,8 @@ func (m *mirror) refresh(ctx context.Context, c client.Client, o client.Object, 
 }
 
 func (m *mirror) get(_ context.Context, _ client.WithWatch, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch into := o.(type) {
 	case *corev1.Secret:
 		if secret, ok := m.secrets[key]; ok {
@@ -112,6 +118,8 @@ func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectL
 		}
 		option.ApplyToList(&wanted)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch into := list.(type) {
 	case *corev1.SecretList:
 		for key, secret := range m.secrets {

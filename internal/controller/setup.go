@@ -7,11 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -122,60 +119,4 @@ func changed() predicate.Predicate {
 func (r *Reconciler) keepQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	r.queue = queue
 	return nil
-}
-
-// OwnSecrets selects the Secrets that the operator wrote: the only ones whose data it keeps in a cache.
-func OwnSecrets() labels.Selector { return secretsThat(selection.Equals) }
-
-// otherSecrets selects all the others.
-func otherSecrets() labels.Selector { return secretsThat(selection.NotEquals) }
-
-func secretsThat(relation selection.Operator) labels.Selector {
-	isOwn, _ := labels.NewRequirement(v1alpha1.LabelManagedBy, relation, []string{v1alpha1.ManagedBy}) // constants, and valid
-	return labels.NewSelector().Add(*isOwn)
-}
-
-// Namespaces restricts a cache to the named namespaces; all if there are none.
-func Namespaces(names []string) map[string]cache.Config {
-	if len(names) == 0 {
-		return nil
-	}
-	configs := make(map[string]cache.Config, len(names))
-	for _, name := range names {
-		configs[name] = cache.Config{}
-	}
-	return configs
-}
-
-// NewOthersCache returns a cache of the metadata of all Secrets but the operator's own, stripped to what tells them apart:
-// clusters hold thousands that are none of the operator's business. The manager starts it.
-func NewOthersCache(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
-	others, err := cache.New(mgr.GetConfig(), cache.Options{
-		HTTPClient:                   mgr.GetHTTPClient(),
-		Scheme:                       mgr.GetScheme(),
-		Mapper:                       mgr.GetRESTMapper(),
-		DefaultNamespaces:            Namespaces(namespaces),
-		DefaultLabelSelector:         otherSecrets(),
-		DefaultTransform:             stripToVersion,
-		DefaultUnsafeDisableDeepCopy: ptr.To(true),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return others, mgr.Add(cacheRunnable{others})
-}
-
-// cacheRunnable has the manager start a cache before it leads, together with its own.
-type cacheRunnable struct{ cache.Cache }
-
-// GetCache is what the manager knows a cache by.
-func (c cacheRunnable) GetCache() cache.Cache { return c.Cache }
-
-func stripToVersion(o any) (any, error) {
-	if secret, ok := o.(*metav1.PartialObjectMetadata); ok {
-		secret.ObjectMeta = metav1.ObjectMeta{
-			Namespace: secret.Namespace, Name: secret.Name, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
-		}
-	}
-	return o, nil
 }

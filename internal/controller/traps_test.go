@@ -670,7 +670,7 @@ func TestForeignSecretsAreCachedAsTheirVersionOnly(t *testing.T) { // trap 29
 		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "everything"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}, OwnerReferences: []metav1.OwnerReference{{Name: "x"}},
 	}}
-	got, err := stripToVersion(secret)
+	got, err := newCommon().compact(secret)
 	if err != nil {
 		t.Fatal(err)
 	}

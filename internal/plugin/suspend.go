@@ -13,7 +13,8 @@ func (p *plugin) suspend() *cobra.Command {
 		Short: "Stop requests and writes for PayUTokens",
 		Long: `Stop requests to PayU and writes of the Secret, by spec.suspend. The token that is there stays, and is not renewed.
 
-Where Git says what spec.suspend is, say it there: whatever applies the manifest would undo this.`,
+Where the PayUToken comes from Git, set it there. Flux undoes this at its next reconciliation even if Git says nothing of
+spec.suspend; Argo CD undoes it only if Git does.`,
 		Example:           "  kubectl payutoken suspend payment-links -n shop",
 		ValidArgsFunction: p.completeNames,
 		RunE: func(command *cobra.Command, args []string) error {
@@ -31,7 +32,7 @@ func (p *plugin) resume() *cobra.Command {
 		Short: "Go on with PayUTokens that were suspended",
 		Long: `Go on with PayUTokens that were suspended: spec.suspend is taken out.
 
-Where Git says what spec.suspend is, say it there: whatever applies the manifest would undo this.`,
+Where Git says what spec.suspend is, set it there: whatever applies the manifest would undo this.`,
 		Example:           "  kubectl payutoken resume --all -n shop",
 		ValidArgsFunction: p.completeNames,
 		RunE: func(command *cobra.Command, args []string) error {
