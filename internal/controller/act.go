@@ -104,7 +104,7 @@ func (m *memory) attempts(s *situation) {
 	m.tried, m.attempt, m.attemptSource, m.wanting = provocationOf(s.token), s.progress.Attempts+1, m.key.Source, false
 }
 
-// readAndTry reads the credentials and tries the write: a new PayUToken needs both, and neither waits for the other.
+// readAndTry reads the credentials and tries the write, both at once.
 func (r *Reconciler) readAndTry(ctx context.Context, s *situation) error {
 	secret := s.sample()
 	if secret == nil {

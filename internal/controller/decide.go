@@ -61,10 +61,8 @@ const (
 // next decides what to do. Each step changes the situation so that it is not decided again.
 func next(s situation) step {
 	switch {
-	case s.needsKey() && s.isFirst() && !s.proven && s.blocked() == nil:
-		return readAndTry
 	case s.needsKey():
-		return readCredentials
+		return s.reading()
 	case s.blocked() != nil:
 		return done
 	case s.superseded():
@@ -82,6 +80,15 @@ func next(s situation) step {
 	default:
 		return ask
 	}
+}
+
+// reading returns how to read the credentials: a new PayUToken will need a trial, too, and need not wait for one after the
+// other.
+func (s situation) reading() step {
+	if s.isFirst() && !s.proven && s.blocked() == nil {
+		return readAndTry
+	}
+	return readCredentials
 }
 
 // isFirst reports whether nothing was written for the PayUToken so far, nor refused.
