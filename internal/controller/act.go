@@ -101,7 +101,7 @@ func (r *Reconciler) ask(ctx context.Context, s *situation) {
 
 // attempts notes that the request which is in flight is this PayUToken's attempt.
 func (m *memory) attempts(s *situation) {
-	m.tried, m.attempt, m.attemptSource, m.wanting = provocationOf(s.token), s.progress.Attempts+1, m.key.Source, false
+	m.tried, m.attempt, m.attemptSource, m.wanted = provocationOf(s.token), s.progress.Attempts+1, m.key.Source, 0
 }
 
 // readAndTry reads the credentials and tries the write, both at once.
@@ -147,7 +147,9 @@ func (r *Reconciler) tried(ctx context.Context, s *situation, err error) error {
 		s.memory.refusal = nil
 	}
 	err = r.settle(ctx, s, err)
-	s.memory.wanting = s.memory.wanting || s.memory.refusal != nil
+	if s.memory.refusal != nil {
+		s.memory.wanted = s.progress.Attempts + 1
+	}
 	return err
 }
 

@@ -265,7 +265,7 @@ func (s situation) mustAsk() bool {
 func (s situation) due() bool {
 	held := s.held()
 	return !held.ValidAt(s.now) || fromTheFuture(held, s.now) || !s.now.Before(s.renewAt()) ||
-		s.behind() || s.refreshPending() || s.memory.wanting || s.keyKnown() && s.progress.Failures > 0
+		s.behind() || s.refreshPending() || s.progress.Attempts < s.memory.wanted || s.keyKnown() && s.progress.Failures > 0
 }
 
 // behind reports whether the target of another PayUToken of the source holds a later token, which PayU did not give to

@@ -45,8 +45,9 @@ type memory struct {
 	refusal       *problem
 	writeFailures int
 	nextWrite     time.Time
-	// wanting is true from a trial that was refused until the next attempt: a new token is still wanted.
-	wanting bool
+	// wanted is the attempt that will give what a trial was for that was refused, by whichever PayUToken of the source it is
+	// made; 0 if there is none.
+	wanted int
 
 	// written is the seal of the last write, repairs are the moments at which the same was written once more.
 	written string

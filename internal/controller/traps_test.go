@@ -82,6 +82,34 @@ func TestAFetchedTokenIsKeptUntilItCanBeWritten(t *testing.T) { // trap 8
 	w.expectConditions("links", good)
 }
 
+func TestANewPayUTokenIsTriedOutWhileItsCredentialsAreRead(t *testing.T) { // trap 8
+	w := newWorld(t, payutest.Config{})
+	refused := 0
+	w.faults.set(nil, func(string) error {
+		refused++
+		return errQuota
+	})
+	w.create("links")
+	w.run()
+	w.expectConditions("links", "Ready=False/CredentialsNotFound Refreshed=False/CredentialsNotFound Stalled=True/CredentialsNotFound")
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.run()
+	w.expectConditions("links", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
+	w.expectRequests(0)
+	if refused != 2 {
+		t.Errorf("the target was tried %d times", refused)
+	}
+	w.create("refunds")
+	w.run()
+	w.expectConditions("refunds", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
+	w.expectRequests(0)
+	w.faults.set(nil, nil)
+	w.pass(10 * time.Minute)
+	w.expectRequests(1)
+	w.expectLive("links")
+	w.expectConditions("refunds", good)
+}
+
 func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { // trap 8
 	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
 	w.credentials("payu-credentials", "merchant", secretOne)
