@@ -63,10 +63,11 @@ chart: ## Package the Helm chart into dist, as VERSION if that is a release.
 
 .PHONY: dist
 dist: ## Write dist/install.yaml and dist/install-namespaced.yaml: config/default and config/namespaced with the image IMAGE.
-	@PATH=$$(hack/controlplane/assets):$$PATH && mkdir -p dist && for names in default:install namespaced:install-namespaced; do \
+	@PATH=$$(hack/controlplane/assets):$$PATH && mkdir -p $(DIST) && for names in default:install namespaced:install-namespaced; do \
 		manifest=$$(kubectl kustomize config/$${names%:*}) && \
-		printf '%s\n' "$$manifest" | sed 's|image: payu-token-operator:.*|image: $(IMAGE)|' >dist/$${names#*:}.yaml || exit 1; \
+		printf '%s\n' "$$manifest" | sed 's|image: .*/payu-token-operator:.*|image: $(IMAGE)|' >$(DIST)/$${names#*:}.yaml || exit 1; \
 	done
+DIST ?= dist
 
 .PHONY: plugin-release
 plugin-release: ## Make dist/kubectl-payutoken_* for all platforms, with checksums and the krew manifest. VERSION=v0.1.0
@@ -121,7 +122,7 @@ fuzz: ## Fuzz each fuzz target FUZZTIME (150000x, about 30 s).
 	done
 
 .PHONY: verify
-verify: verify-generate verify-format verify-tidy verify-manifests lint ## Check that generated files are current, and all is formatted, tidy and lint free.
+verify: verify-generate verify-format verify-tidy verify-manifests verify-workflows lint ## Check that generated files are current, and all is formatted, tidy and lint free.
 
 .PHONY: verify-generate
 verify-generate: # What is generated must be what is committed.
@@ -153,6 +154,10 @@ SCORE = go tool -modfile=hack/kube-score/go.mod kube-score score --output-format
 	--enable-optional-test=container-seccomp-profile --enable-optional-test=container-ports-check --ignore-container-cpu-limit \
 	--ignore-test=container-ephemeral-storage-request-and-limit --ignore-test=container-security-context-user-group-id \
 	--ignore-test=container-image-pull-policy --ignore-test=deployment-has-host-podantiaffinity
+
+.PHONY: verify-workflows
+verify-workflows: # Without shellcheck, which not every machine has: all are to say the same.
+	@$(TOOL) actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities that the code reaches. It needs vuln.go.dev.

@@ -133,6 +133,7 @@ func freeAddress(t *testing.T) string {
 
 // TestPages plays the pages in one cluster, in which the operator works with the rights of config/rbac and no more.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.kubectl("apply", "-k", filepath.Join(root, "config", "default"))
 	stop := w.operate()
@@ -152,6 +153,7 @@ func TestPages(t *testing.T) {
 		})
 	}
 	t.Run("manifests", func(t *testing.T) { w.on(t).acceptsManifests() })
+	t.Run("users", func(t *testing.T) { w.on(t).users() })
 	stop()
 	t.Run("restore", func(t *testing.T) { w.on(t).restore() })
 }
@@ -174,20 +176,41 @@ kubectl wait --for=condition=Stalled payutoken/refunds -n shop
 // TestOperations plays docs/operations.md in a cluster that knows nothing of PayUTokens yet. Where the page has pods of
 // the operator start, the operator starts beside the cluster, as the ServiceAccount that the page has made.
 func TestOperations(t *testing.T) {
+	t.Parallel()
 	const page = "docs/operations.md"
 	t.Run("helm", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t)
 		w.kubectl("delete", "crd", "payutokens.auth.payu.in")
 		s := w.shell("PATH=" + helmFolder(t) + ":" + filepath.Dir(w.KubectlPath) + ":" + os.Getenv("PATH"))
 		s.pods = sync.OnceFunc(func() { w.operate() })
 		s.play(page)
+		t.Run("restore", func(t *testing.T) { restoreElsewhere(t, page, s) })
 	})
 	t.Run("kustomize", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t)
 		s := w.shell()
 		s.mustRun("kubectl delete crd payutokens.auth.payu.in")
 		s.playOnly(page, "sh kustomize")
 	})
+}
+
+// restoreElsewhere applies what a page has backed up to another cluster, in which the operator was installed in the same way.
+func restoreElsewhere(t *testing.T, page string, from *shell) {
+	t.Helper()
+	w := newWorld(t)
+	w.kubectl("delete", "crd/payutokens.auth.payu.in")
+	w.kubectl("delete", "secret/payu-credentials", "--namespace=shop")
+	s := w.shell("PATH=" + helmFolder(t) + ":" + filepath.Dir(w.KubectlPath) + ":" + os.Getenv("PATH"))
+	s.dir = from.dir
+	s.do(parsePage(t, page).fences[0])
+	w.operate()
+	s.playOnly(page, "sh restore")
+	w.expectRequests(0, 1)
+	if s.mustRun("kubectl get secret payment-links-token -n shop -o jsonpath='{.data.access_token}'") == "" {
+		t.Error("there is no token")
+	}
 }
 
 // helmFolder returns the folder of the Helm that the go command builds.

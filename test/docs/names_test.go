@@ -134,6 +134,24 @@ func ourFlags(line string) bool {
 		first == "bin/payu-simulator" || first == "payu-simulator" || first == "make" && strings.Contains(line, " ARGS=")
 }
 
+// TestEveryFolderIsInTheTree holds the tree of CONTRIBUTING.md against the folders of the repository.
+func TestEveryFolderIsInTheTree(t *testing.T) {
+	tree := strings.Fields(parsePage(t, "CONTRIBUTING.md").fences[0].body)
+	for _, pattern := range []string{"config", "charts", "examples", "docs", "api/*", "cmd/*", "internal/*", "internal/*/*", "test/*", "hack/*"} {
+		for _, path := range must(filepath.Glob(filepath.Join(root, pattern)))(t) {
+			folder := must(filepath.Rel(root, path))(t) + "/"
+			if must(os.Stat(path))(t).IsDir() && filepath.Base(path) != "testdata" && !slices.Contains(tree, folder) {
+				t.Errorf("CONTRIBUTING.md does not say what %s is for", folder)
+			}
+		}
+	}
+	for _, word := range tree {
+		if _, err := os.Stat(filepath.Join(root, word)); strings.HasSuffix(word, "/") && err != nil {
+			t.Errorf("CONTRIBUTING.md tells of %s: %v", word, err)
+		}
+	}
+}
+
 var testName = regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`)
 
 // TestEveryTestExists looks for the tests that pages cite as proof.
