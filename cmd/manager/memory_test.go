@@ -3,46 +3,47 @@ package main
 import (
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 )
 
-func TestHeapHasSpareOnceABurstIsOver(t *testing.T) {
-	const mib = 1 << 20
-	before := heap{collections: 7, live: 100 * mib, resident: 200 * mib}
-	for name, c := range map[string]struct {
-		now  heap
-		want bool
-	}{
-		"twice what lives":     {heap{7, 100 * mib, 200 * mib}, true},
-		"a quarter more":       {heap{7, 100 * mib, 125 * mib}, false},
-		"small change":         {heap{7, 4 * mib, 12 * mib}, false},
-		"work is going on":     {heap{8, 100 * mib, 200 * mib}, false},
-		"more than a quarter":  {heap{7, 100 * mib, 134 * mib}, true},
-		"less than what lived": {heap{7, 100 * mib, 90 * mib}, false},
-	} {
-		if got := c.now.hasSpare(before); got != c.want {
-			t.Errorf("%s: %v", name, got)
+func TestMemoryIsReturnedOnceABurstIsOver(t *testing.T) {
+	const size = 64 << 20
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collections come when the test says so
+	var m memoryReturner
+	burst := func() {
+		for range 64 {
+			held := make([]byte, size/64)
+			runtime.KeepAlive(held)
 		}
+		runtime.GC()
+	}
+	returned := func() bool {
+		before := resident()
+		m.look()
+		return resident()+size/2 < before
+	}
+	burst()
+	if returned() {
+		t.Error("memory is returned while work goes on")
+	}
+	burst()
+	if returned() {
+		t.Error("memory is returned while work goes on")
+	}
+	if !returned() {
+		t.Error("memory is not returned when the burst is over")
+	}
+	if before := collections(); returned() || collections() != before {
+		t.Error("garbage is collected again, with nothing done since")
 	}
 }
 
-func TestTheRuntimeTellsOfTheHeap(t *testing.T) {
-	const size = 64 << 20
-	debug.FreeOSMemory()
-	small := readHeap()
-	held := make([]byte, size)
-	for i := range held {
-		held[i] = 1
+// resident is how much of the heap the system gives memory for, in bytes.
+func resident() uint64 {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
 	}
-	runtime.GC()
-	large := readHeap()
-	runtime.KeepAlive(held)
-	debug.FreeOSMemory()
-	after := readHeap()
-	if large.live < small.live+size/2 || large.resident < small.resident+size/2 || large.collections == small.collections {
-		t.Errorf("with %d bytes more: %+v, before %+v", size, large, small)
-	}
-	if after.hasSpare(after) || after.live > large.live-size/2 {
-		t.Errorf("after it was returned: %+v", after)
-	}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() + samples[1].Value.Uint64() + samples[2].Value.Uint64()
 }
