@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# make image IMAGE=registry.example/payu-token-operator:v0.1.0
+# make image IMAGE=registry.example.com/payu-token-operator:v0.1.0
 # For several platforms: docker buildx build --platform linux/amd64,linux/arm64 …
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src

@@ -33,8 +33,9 @@ var semver = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-
 func main() {
 	version := flag.String("version", "", "version of the release, like v0.1.0")
 	folder := flag.String("out", "dist", "folder to write into")
+	list := flag.String("platforms", strings.Join(platforms, ","), "platforms to make it for")
 	flag.Parse()
-	if err := release(*version, *folder, platforms); err != nil {
+	if err := release(*version, *folder, strings.Split(*list, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "krew:", err)
 		os.Exit(1)
 	}

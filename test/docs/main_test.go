@@ -47,8 +47,9 @@ func build() (err error) {
 	if programs, err = os.MkdirTemp("", "docs-test-"); err != nil {
 		return err
 	}
-	command := exec.Command("go", "build", "-o", programs, "./cmd/manager", "./cmd/payu-simulator")
+	command := exec.Command("go", "build", "-trimpath", "-o", programs, "./cmd/manager", "./cmd/payu-simulator")
 	command.Dir = root
+	command.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build has it: what is compiled for that is not compiled again
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the programs: %w\n%s", err, out)
 	}

@@ -27,6 +27,7 @@ const (
 // TestReaders runs the readers of examples/readers as they are, as processes of their own, against a server with real
 // TLS. The server sees every token that they send, and changes the mounted directory while they wait for its answer.
 func TestReaders(t *testing.T) {
+	t.Parallel()
 	compiled := filepath.Join(t.TempDir(), "reader")
 	if out, err := exec.Command("go", "build", "-o", compiled, "../../examples/readers/go").CombinedOutput(); err != nil {
 		t.Fatalf("building the Go reader: %v\n%s", err, out)

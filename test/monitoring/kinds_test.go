@@ -20,6 +20,7 @@ func TestThePrometheusOperatorsKindsTakeOurObjects(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a control plane")
 	}
+	t.Parallel()
 	cluster := must(testcluster.Start())(t)
 	t.Cleanup(func() { check(t, cluster.Stop()) })
 	kubectl := func(args ...string) string {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -47,15 +48,23 @@ func tool(t *testing.T, name string) string {
 	return strings.TrimSpace(run(t, "hack/prometheus/tool", name))
 }
 
+// helmPath asks the go command, once, where the Helm is that it has built: to run Helm through it takes a second each time.
+var helmPath = sync.OnceValues(func() (string, error) {
+	command := exec.Command("go", "tool", "-modfile=hack/helm/go.mod", "-n", "helm")
+	command.Dir = root
+	out, err := command.Output()
+	return strings.TrimSpace(string(out)), err
+})
+
 // helm renders the chart as a release of the name and namespace that config/default has.
 func helm(t *testing.T, settings ...string) []*unstructured.Unstructured {
 	t.Helper()
-	args := []string{"tool", "-modfile=hack/helm/go.mod", "helm", "template", operator, "charts/" + operator, "--namespace", operator,
+	args := []string{"template", operator, "charts/" + operator, "--namespace", operator,
 		"--kube-version", "1.29.0", "--set", "prometheusRule.enabled=true,grafanaDashboard.enabled=true,metrics.serviceMonitor.enabled=true"}
 	for _, setting := range settings {
 		args = append(args, "--set", setting)
 	}
-	return parse(t, run(t, "go", args...))
+	return parse(t, run(t, must(helmPath())(t), args...))
 }
 
 // kustomize renders a folder of config. kubectl does that without a cluster and without a network.

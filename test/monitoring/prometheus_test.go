@@ -34,6 +34,7 @@ func TestPrometheus(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a control plane, two operators and Prometheus")
 	}
+	t.Parallel()
 	const interval = time.Second
 	s := play(t, timing{tokenLife: 20 * time.Second, margin: 2 * time.Second, scrape: interval})
 	s.ask(v1alpha1.EnvironmentTest, "shop", "links")

@@ -72,7 +72,7 @@ func (s *scene) kubectl(args ...string) string {
 func (s *scene) startOperator(margin time.Duration) {
 	s.Helper()
 	binary := filepath.Join(s.TempDir(), "manager")
-	run(s.T, "go", "build", "-o", binary, "./cmd/manager")
+	run(s.T, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", binary, "./cmd/manager") // of what make build has compiled
 	account := must(s.cluster.AddServiceAccount(operator, operator))(s.T)
 	host := hostAddress(s.T)
 	for i := range 2 {
