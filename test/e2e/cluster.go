@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -57,7 +56,15 @@ func runOnOwnNode(ctx context.Context, o options) error {
 	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, errInterrupted)))
 }
 
-func inSandbox(ctx context.Context, o options, dir string, say func(string, ...any)) error {
+func inSandbox(ctx context.Context, o options, dir string, say func(string, ...any)) (err error) {
+	cgroup, err := sandbox.NewCgroup(filepath.Base(dir))
+	if err != nil {
+		return fmt.Errorf("%w: no control group is to be had: %w", errUnable, err)
+	}
+	defer func() { err = errors.Join(err, cgroup.Remove()) }()
+	if err := tryOut(ctx, dir); err != nil {
+		return err
+	}
 	say("building the programs, the images and Helm, unless they are cached")
 	k, err := gather(ctx, dir, "localhost/")
 	if err != nil {
@@ -73,38 +80,45 @@ func inSandbox(ctx context.Context, o options, dir string, say func(string, ...a
 	if err := os.WriteFile(filepath.Join(dir, "kit.json"), content, 0o600); err != nil {
 		return err
 	}
-	cgroup, err := sandbox.NewCgroup(filepath.Base(dir))
-	if err != nil {
-		return fmt.Errorf("%w: no control group is to be had: %w", errUnable, err)
-	}
 	args := []string{"--inside=" + dir, "--only=" + o.only}
 	if o.keep {
 		args = append(args, "--keep")
 	}
-	err = sandbox.Run(ctx, dir, args...)
-	var inside *exec.ExitError
-	if errors.As(err, &inside) && inside.ExitCode() == sandbox.Unfit {
-		err = fmt.Errorf("%w, for the reason above", errUnable)
+	if err := sandbox.Run(ctx, dir, os.Stderr, args...); err != nil {
+		return fmt.Errorf("the run in the sandbox: %w", err)
 	}
-	return errors.Join(err, cgroup.Remove())
+	return nil
 }
 
-// tidy removes the folder of a run, but for the logs if they are wanted.
-func tidy(dir string, keepLogs bool) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
+// tryOut sees whether the kernel lets a node run, before minutes go into building one.
+func tryOut(ctx context.Context, dir string) error {
+	var why bytes.Buffer
+	err := sandbox.Run(ctx, dir, &why, "--inside="+dir, "--check")
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case why.Len() > 0:
+		return fmt.Errorf("%w: %s", errUnable, strings.TrimPrefix(lastLine(why.Bytes()), "e2e: "))
+	case err != nil:
+		return fmt.Errorf("%w: it lets no sandbox be made: %w", errUnable, err)
 	}
+	return nil
+}
+
+// tidy removes the folder of a run, but for the logs if they are wanted and there are any.
+func tidy(dir string, keepLogs bool) error {
+	logs := filepath.Join(dir, "logs")
+	if _, err := os.Stat(logs); err != nil || !keepLogs {
+		return os.RemoveAll(dir)
+	}
+	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {
-		if !keepLogs || entry.Name() != "logs" {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		if path := filepath.Join(dir, entry.Name()); path != logs {
+			err = errors.Join(err, os.RemoveAll(path))
 		}
 	}
-	if keepLogs {
-		fmt.Println("Logs:", filepath.Join(dir, "logs"))
-		return err
-	}
-	return errors.Join(err, os.RemoveAll(dir))
+	fmt.Println("Logs:", logs)
+	return err
 }
 
 // runInside is the part of runOnOwnNode that runs in the sandbox.
@@ -118,9 +132,6 @@ func runInside(ctx context.Context, end context.CancelCauseFunc, o options) erro
 		return err
 	}
 	say := newTeller()
-	if err := node.Check(); err != nil {
-		return fmt.Errorf("%w: %w", errUnable, err)
-	}
 	n, err := node.Start(ctx, node.Config{
 		Dir: o.inside, Programs: k.Programs, Cgroup: filepath.Base(o.inside), PauseImage: k.Images.Pausing.Name, SyncFrequency: ownSync.String(),
 	}, end)
@@ -178,7 +189,7 @@ func hook(variable string) func(context.Context) error {
 }
 
 func shell(ctx context.Context, command string, environment ...string) error {
-	sh := exec.CommandContext(ctx, "sh", "-c", command)
+	sh := commandGroup(ctx, "sh", "-c", command)
 	sh.Env = append(os.Environ(), environment...)
 	if out, err := sh.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", command, err, lastLine(out))

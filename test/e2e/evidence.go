@@ -16,8 +16,10 @@ import (
 )
 
 // keepEvidence writes what explains a failure into the folder of logs: PayUTokens, pods, events, the logs of pods and the
-// calls of workloads. There is no secret in any of them.
+// calls of workloads. There is no secret in any of them. It does so also when ctx has ended.
 func (p *proof) keepEvidence(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+	defer cancel()
 	folder := filepath.Join(p.dir, "logs")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err

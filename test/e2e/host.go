@@ -25,7 +25,7 @@ var needs = []struct{ file, packageName string }{
 func prepareHost(ctx context.Context, say func(string, ...any)) error {
 	const otherwise = "run it as root on Debian, or name a cluster with E2E_KUBECONFIG (docs/e2e.md)"
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		return fmt.Errorf("%w: it has to be Linux, and you root: %s", errUnable, otherwise)
+		return fmt.Errorf("%w: that takes Linux, and root: %s", errUnable, otherwise)
 	}
 	packages := missingPackages()
 	if len(packages) == 0 {
@@ -36,9 +36,13 @@ func prepareHost(ctx context.Context, say func(string, ...any)) error {
 	}
 	say("installing %s with apt-get", strings.Join(packages, ", "))
 	for _, args := range [][]string{{"update"}, append([]string{"install", "--yes", "--no-install-recommends"}, packages...)} {
-		apt := exec.CommandContext(ctx, "apt-get", args...)
+		apt := exec.Command("apt-get", args...) // not to be killed: half an installation would be the host's trouble
 		apt.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := apt.CombinedOutput(); err != nil {
+		out, err := apt.CombinedOutput()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("%w: apt-get %s: %w: %s", errUnable, strings.Join(args, " "), err, lastLine(out))
 		}
 	}
@@ -91,7 +95,7 @@ func gather(ctx context.Context, dir, prefix string) (kit, error) {
 // output runs a program in the repository and returns what it prints, without line feeds at the end. What it has to say
 // on stderr is for the user: it may take minutes.
 func output(ctx context.Context, k *kit, name string, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, name, args...)
+	command := commandGroup(ctx, name, args...)
 	command.Stderr = os.Stderr
 	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "KUBEBUILDER_ASSETS=") // where there is no kubelet
@@ -100,7 +104,10 @@ func output(ctx context.Context, k *kit, name string, args ...string) (string, e
 		command.Dir = k.Root
 	}
 	out, err := command.Output()
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err != nil:
 		return "", fmt.Errorf("%s: %w", strings.Join(command.Args, " "), err)
 	}
 	return strings.TrimSpace(string(out)), nil

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -25,6 +24,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/payu-token-operator/payu-token-operator/test/e2e/node"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/sandbox"
 )
 
@@ -44,6 +44,7 @@ type options struct {
 	keepLogs bool
 	orSkip   bool
 	inside   string
+	check    bool
 }
 
 func main() {
@@ -53,8 +54,11 @@ func main() {
 	pflag.BoolVar(&o.keep, "keep", false, "leave everything running after the report, until Ctrl-C")
 	pflag.BoolVar(&o.keepLogs, "keep-logs", false, "leave the logs; after a failure they stay anyway")
 	pflag.BoolVar(&o.orSkip, "or-skip", false, "where the machine does not allow the test, say so and exit with 0")
+	// These two are for the program to call itself with.
 	pflag.StringVar(&o.inside, "inside", "", "")
+	pflag.BoolVar(&o.check, "check", false, "")
 	pflag.CommandLine.MarkHidden("inside")
+	pflag.CommandLine.MarkHidden("check")
 	pflag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "e2e proves that a workload which mounts its token sees no refusal.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
 	}
@@ -63,27 +67,16 @@ func main() {
 	klog.SetLogger(logr.Discard())
 
 	err := run(o)
-	var inside *exec.ExitError
 	switch {
 	case err == nil:
 	case errors.Is(err, errUnable) && o.orSkip:
 		fmt.Println("SKIPPED test-e2e:", oneLine(err))
 	case errors.Is(err, errInterrupted):
 		os.Exit(130)
-	case errors.As(err, &inside): // it has said why
-		os.Exit(1)
 	default:
 		fmt.Fprintln(os.Stderr, "e2e:", oneLine(err))
-		os.Exit(status(o, err))
+		os.Exit(1)
 	}
-}
-
-// status is what to exit with after an error.
-func status(o options, err error) int {
-	if o.inside != "" && errors.Is(err, errUnable) {
-		return sandbox.Unfit
-	}
-	return 1
 }
 
 func oneLine(err error) string {
@@ -96,6 +89,8 @@ func run(o options) error {
 	defer end(nil)
 	endOnSignal(end)
 	switch {
+	case o.check:
+		return node.Check()
 	case o.inside != "":
 		return runInside(ctx, end, o)
 	case os.Getenv("E2E_KUBECONFIG") != "":

@@ -22,6 +22,8 @@ const (
 	longSlack = 36 * time.Second
 	// tooLong ends a run that hangs.
 	tooLong = time.Hour
+	// parting is how long it may take to leave, on a cluster that may not answer any more.
+	parting = 5 * time.Minute
 )
 
 // proof is one run.
@@ -33,6 +35,7 @@ type proof struct {
 	say       func(string, ...any)
 	authority *authority
 	sync      time.Duration // how often the kubelets look at each pod
+	entered   bool          // what is of a run in this cluster is of this one
 	shops     []*shop
 
 	mu   sync.Mutex
@@ -40,25 +43,35 @@ type proof struct {
 }
 
 // prove runs all scenarios on a cluster, and judges.
-func prove(ctx context.Context, o options, k kit, c *cluster, dir string, say func(string, ...any)) error {
+func prove(ctx context.Context, o options, k kit, c *cluster, dir string, say func(string, ...any)) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, tooLong, fmt.Errorf("it hangs: not done after %s", tooLong))
 	defer cancel()
 	p := &proof{options: o, kit: k, cluster: c, dir: dir, say: say}
-	err := p.run(ctx)
-	if err == nil {
+	if k.Programs == "" { // the cluster goes on
+		defer func() { err = errors.Join(err, p.leave(ctx)) }()
+	}
+	if err = p.run(ctx); err == nil {
 		err = p.report(os.Stdout)
 	}
-	if err != nil && !errors.Is(err, errInterrupted) {
-		err = errors.Join(err, p.keepEvidence(context.WithoutCancel(ctx)))
+	if err != nil && p.entered && !errors.Is(err, errInterrupted) {
+		err = errors.Join(err, p.keepEvidence(ctx))
 	}
 	if o.keep && ctx.Err() == nil {
 		say("all stays as it is until Ctrl-C, with KUBECONFIG=%s%s", c.kubeconfig, p.entrance())
 		<-ctx.Done()
 	}
-	if k.Programs == "" && len(p.shops) > 0 { // a cluster that goes on
-		err = errors.Join(err, p.clear(context.WithoutCancel(ctx)))
-	}
 	return err
+}
+
+// leave deletes all that the run has made in a cluster, also if it was interrupted.
+func (p *proof) leave(ctx context.Context) error {
+	if !p.entered {
+		return nil
+	}
+	p.say("deleting all that was made")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+	defer cancel()
+	return p.clear(ctx)
 }
 
 // entrance is how to get to a cluster that runs in a sandbox.
@@ -72,12 +85,12 @@ func (p *proof) entrance() string {
 // run sets up and plays the scenarios: first those that concern one shop only, all at once, then those that concern
 // all of them, one after another.
 func (p *proof) run(ctx context.Context) error {
-	if err := p.prepare(ctx); err != nil {
-		return err
-	}
 	chosen := p.chosen()
 	if len(chosen) == 0 {
 		return fmt.Errorf("--only=%q: no scenario has such a name", p.only)
+	}
+	if err := p.prepare(ctx); err != nil {
+		return err
 	}
 	if err := p.openAll(ctx, chosen); err != nil {
 		return err
@@ -120,6 +133,7 @@ func (p *proof) prepare(ctx context.Context) error {
 	if err := p.clear(ctx); err != nil { // of what a run has left that was killed
 		return err
 	}
+	p.entered = true
 	var err error
 	if p.authority, err = newAuthority(); err != nil {
 		return err

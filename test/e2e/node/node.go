@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,7 +51,6 @@ type Node struct {
 	config   Config
 	fail     context.CancelCauseFunc
 	programs map[string]*process // by name
-	stopping atomic.Bool         // a program is being ended on purpose
 	client   *kubernetes.Clientset
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -14,8 +15,9 @@ const grace = 15 * time.Second
 
 // process is a program of the node. The sandbox ends it.
 type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
+	cmd      *exec.Cmd
+	stopping atomic.Bool // it is being ended on purpose
+	ended    chan struct{}
 }
 
 // launch starts a program. Both its outputs go to the file <name>.log, behind what is there. When it ends without having
@@ -36,7 +38,7 @@ func (n *Node) launch(path string, args ...string) error {
 	go func() {
 		p.cmd.Wait()
 		close(p.ended)
-		if !n.stopping.Load() {
+		if !p.stopping.Load() {
 			n.fail(fmt.Errorf("%s ended (%s): %s tells why", name, p.cmd.ProcessState, log.Name()))
 		}
 	}()
@@ -46,8 +48,7 @@ func (n *Node) launch(path string, args ...string) error {
 // restart ends a program and starts it again.
 func (n *Node) restart(name string) error {
 	p := n.programs[name]
-	n.stopping.Store(true)
-	defer n.stopping.Store(false)
+	p.stopping.Store(true)
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:

@@ -27,23 +27,32 @@ const (
 // Cgroup is a control group of all hierarchies that there are.
 type Cgroup string
 
-// NewCgroup makes one.
+// NewCgroup makes one, whole or not at all.
 func NewCgroup(name string) (Cgroup, error) {
+	err := newCgroup(name)
+	if err != nil {
+		err = errors.Join(err, Cgroup(name).Remove())
+	}
+	return Cgroup(name), err
+}
+
+func newCgroup(name string) error {
 	if controllers, err := os.ReadFile(filepath.Join(cgroups, "cgroup.controllers")); err == nil {
-		return Cgroup(name), newUnified(name, strings.Fields(string(controllers)))
+		return newUnified(name, strings.Fields(string(controllers)))
 	}
 	hierarchies, err := os.ReadDir(cgroups)
 	if err != nil {
-		return "", err
+		return err
 	}
-	var errs []error
 	for _, each := range hierarchies {
-		if each.IsDir() { // beside them are links, such as cpu to cpu,cpuacct
-			errs = append(errs, os.Mkdir(filepath.Join(cgroups, each.Name(), name), 0o755))
+		if !each.IsDir() { // a link, such as cpu to cpu,cpuacct
+			continue
+		}
+		if err := os.Mkdir(filepath.Join(cgroups, each.Name(), name), 0o755); err != nil {
+			return err
 		}
 	}
-	errs = append(errs, set(filepath.Join(cgroups, "cpu", name, "cpu.shares"), 1024*processes))
-	return Cgroup(name), errors.Join(errs...)
+	return set(filepath.Join(cgroups, "cpu", name, "cpu.shares"), 1024*processes)
 }
 
 // newUnified makes it in the one hierarchy of version 2, with all controllers, since a kubelet wants them.

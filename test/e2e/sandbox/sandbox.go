@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,7 @@ import (
 	"syscall"
 )
 
-// Unfit is the status that a sandbox ends with if the machine does not let it be prepared. The program inside may end
-// with it, too.
+// Unfit is the status that a sandbox ends with if the machine does not let it be prepared.
 const Unfit = 125
 
 // folder is the environment variable that tells a process that it is the first one of a sandbox.
@@ -25,12 +25,12 @@ const folder = "PAYU_E2E_SANDBOX"
 
 // Run runs this program once more, inside, with other arguments, and returns when it has ended, as an *exec.ExitError if
 // with a status other than 0. Its data go into the folder dir. When ctx ends, so does everything inside.
-func Run(ctx context.Context, dir string, args ...string) error {
+func Run(ctx context.Context, dir string, stderr io.Writer, args ...string) error {
 	runtime.LockOSThread() // the kernel kills the sandbox when this thread ends, not when the process does
 	defer runtime.UnlockOSThread()
 	inside := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	inside.Env = append(os.Environ(), folder+"="+dir)
-	inside.Stdout, inside.Stderr = os.Stdout, os.Stderr
+	inside.Stdout, inside.Stderr = os.Stdout, stderr
 	inside.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET,
 		Pdeathsig:  syscall.SIGKILL,

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 )
 
 // Unfit is the status of a sandbox that could not be prepared.
@@ -22,7 +23,7 @@ func NewCgroup(string) (Cgroup, error) { return "", errNotLinux }
 func (Cgroup) Remove() error { return nil }
 
 // Run fails.
-func Run(context.Context, string, ...string) error { return errNotLinux }
+func Run(context.Context, string, io.Writer, ...string) error { return errNotLinux }
 
 // Enter does nothing.
 func Enter() {}

@@ -40,7 +40,7 @@ func play(dir, script string) int {
 		err = sh.Run()
 	} else {
 		os.Setenv(playing, "inside")
-		err = sandbox.Run(context.Background(), dir, script)
+		err = sandbox.Run(context.Background(), dir, os.Stderr, script)
 	}
 	var exit *exec.ExitError
 	switch {
@@ -124,7 +124,7 @@ func TestAllEndsWithTheProgramThatBeganIt(t *testing.T) {
 	}
 }
 
-func TestACgroupGoesWithAllBelow(t *testing.T) {
+func TestACgroupIsMadeWholeAndGoesWithAllBelow(t *testing.T) {
 	const name = "payu-e2e-cgroup-test"
 	c, err := sandbox.NewCgroup(name)
 	if err != nil {
@@ -134,7 +134,7 @@ func TestACgroupGoesWithAllBelow(t *testing.T) {
 	one, _ := filepath.Glob("/sys/fs/cgroup/" + name)
 	made = append(made, one...)
 	if len(made) == 0 {
-		t.Error("there is none")
+		t.Fatal("there is none")
 	}
 	for _, root := range made {
 		if err := os.MkdirAll(filepath.Join(root, "pods", "one"), 0o755); err != nil {
@@ -144,9 +144,22 @@ func TestACgroupGoesWithAllBelow(t *testing.T) {
 	if err := c.Remove(); err != nil {
 		t.Error(err)
 	}
-	for _, root := range made {
-		if _, err := os.Stat(root); err == nil {
-			t.Errorf("%s is still there", root)
+	expectNone(t, made)
+
+	if err := os.Mkdir(made[len(made)-1], 0o755); err != nil { // so that it cannot be made whole
+		t.Fatal(err)
+	}
+	if _, err := sandbox.NewCgroup(name); err == nil {
+		t.Error("it was made though a part of it was there")
+	}
+	expectNone(t, made)
+}
+
+func expectNone(t *testing.T, folders []string) {
+	t.Helper()
+	for _, folder := range folders {
+		if _, err := os.Stat(folder); err == nil {
+			t.Errorf("%s is still there", folder)
 		}
 	}
 }
