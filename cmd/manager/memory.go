@@ -2,10 +2,28 @@ package main
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"strconv"
+	"strings"
 	"time"
 )
+
+// containerLimit is where a container finds its memory limit (cgroup v2).
+const containerLimit = "/sys/fs/cgroup/memory.max"
+
+// respectLimit has the runtime collect garbage more often rather than exceed the limit that a file holds, in bytes, unless
+// GOMEMLIMIT says something else. A tenth is left for what the runtime does not count.
+func respectLimit(file string) {
+	text, err := os.ReadFile(file)
+	if err != nil || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	if limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil { // it says max where there is none
+		debug.SetMemoryLimit(limit / 10 * 9)
+	}
+}
 
 // calm is how long no garbage collection may have run for a burst of work to be over.
 const calm = 10 * time.Second
