@@ -72,6 +72,7 @@ func environment(root, assets, dir string) *envtest.Environment {
 		CRDDirectoryPaths:        []string{filepath.Join(root, "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: patience,
+		ControlPlaneStopTimeout:  patience,
 		ControlPlane: envtest.ControlPlane{
 			APIServer:   &envtest.APIServer{Path: filepath.Join(assets, "kube-apiserver"), CertDir: dir},
 			Etcd:        &envtest.Etcd{Path: filepath.Join(assets, "etcd"), DataDir: filepath.Join(dir, "etcd")},

@@ -59,7 +59,7 @@ func runOnOwnNode(ctx context.Context, o options) error {
 func inSandbox(ctx context.Context, o options, dir string, say func(string, ...any)) (err error) {
 	cgroup, err := sandbox.NewCgroup(filepath.Base(dir))
 	if err != nil {
-		return fmt.Errorf("%w: no control group is to be had: %w", errUnable, err)
+		return fmt.Errorf("%w: no control group is to be had: %w: %s", errUnable, err, otherwise)
 	}
 	defer func() { err = errors.Join(err, cgroup.Remove()) }()
 	if err := tryOut(ctx, dir); err != nil {
@@ -98,9 +98,9 @@ func tryOut(ctx context.Context, dir string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case why.Len() > 0:
-		return fmt.Errorf("%w: %s", errUnable, strings.TrimPrefix(lastLine(why.Bytes()), "e2e: "))
+		return fmt.Errorf("%w: %s: %s", errUnable, strings.TrimPrefix(lastLine(why.Bytes()), "e2e: "), otherwise)
 	case err != nil:
-		return fmt.Errorf("%w: it lets no sandbox be made: %w", errUnable, err)
+		return fmt.Errorf("%w: it lets no sandbox be made: %w: %s", errUnable, err, otherwise)
 	}
 	return nil
 }

@@ -21,9 +21,11 @@ var needs = []struct{ file, packageName string }{
 	{"/bin/ip", "iproute2"},
 }
 
+// otherwise is what to do about a machine that cannot run a node.
+const otherwise = "run this as root on Debian, or name a cluster with E2E_KUBECONFIG (docs/e2e.md)"
+
 // prepareHost sees to it that the machine can run a node. What is missing it installs.
 func prepareHost(ctx context.Context, say func(string, ...any)) error {
-	const otherwise = "run it as root on Debian, or name a cluster with E2E_KUBECONFIG (docs/e2e.md)"
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		return fmt.Errorf("%w: that takes Linux, and root: %s", errUnable, otherwise)
 	}
