@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// patience is how long kube-apiserver and etcd may take to start. A few seconds do, unless much else runs.
+// patience is how long kube-apiserver and etcd may take to start, or to stop. A few seconds do, unless much else runs.
 const patience = 2 * time.Minute
 
 // Cluster is a running control plane, seen as its administrator.
