@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -77,9 +79,9 @@ func (c calls) each(n int) string {
 	return strings.Join(parts, ", ")
 }
 
-// short shows two decimals where there are any.
+// short shows up to three decimals.
 func short(x float64) string {
-	return strings.TrimSuffix(fmt.Sprintf("%.2f", x), ".00")
+	return strconv.FormatFloat(math.Round(1000*x)/1000, 'f', -1, 64)
 }
 
 // audit reads what the API server writes of the audited operator.

@@ -135,7 +135,7 @@ func TestCountCalls(t *testing.T) {
 	if got, want := work.each(1), "2 get secrets, 1 patch payutokens/status, 1 patch secrets, 1 patch secrets (dry run), 1 patch secrets [409]"; got != want {
 		t.Errorf("work: %s\nwant: %s", got, want)
 	}
-	if got, want := work.each(4), "0.50 get secrets, 0.25 patch payutokens/status, 0.25 patch secrets, 0.25 patch secrets (dry run), 0.25 patch secrets [409]"; got != want {
+	if got, want := work.each(4), "0.5 get secrets, 0.25 patch payutokens/status, 0.25 patch secrets, 0.25 patch secrets (dry run), 0.25 patch secrets [409]"; got != want {
 		t.Errorf("for each of 4: %s\nwant: %s", got, want)
 	}
 	if work.total() != 6 || other.total() != 5 {
