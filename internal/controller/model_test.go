@@ -327,7 +327,13 @@ func (m *model) Check(t *rapid.T) {
 	m.observe()
 }
 
+// healthy reports whether nothing fails any more, and no PayUToken waits after something that did.
 func (m *model) healthy() bool {
+	for _, token := range m.tokens() {
+		if !token.Spec.Suspend && !meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionRefreshed) {
+			return false
+		}
+	}
 	return len(m.payu.Faults()) == 0 && m.faults.on("any") == nil
 }
 
