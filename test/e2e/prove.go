@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -179,14 +180,21 @@ func (p *proof) life(slack time.Duration) time.Duration {
 // after up to one and a half times its frequency, and looks whose turn it is once a second.
 func (p *proof) delivery() time.Duration { return p.sync*3/2 + time.Second }
 
-// createNamespace creates a namespace of the strictest Pod Security, with the authority of the simulators.
+// createNamespace creates a namespace of the strictest Pod Security, with the authority of the simulators, and returns when
+// pods are admitted to it: on a new node, the ServiceAccount that they need may come seconds later.
 func (p *proof) createNamespace(ctx context.Context, name string) error {
 	labels := map[string]string{runLabel: "true", "pod-security.kubernetes.io/enforce": "restricted"}
 	if err := p.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}); err != nil {
 		return err
 	}
 	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: caName}, Data: map[string]string{"ca.crt": p.authority.pem()}}
-	return p.client.Create(ctx, ca)
+	if err := p.client.Create(ctx, ca); err != nil {
+		return err
+	}
+	return await(ctx, patience, fmt.Sprintf("namespace %s has its default ServiceAccount", name), func(ctx context.Context) (bool, error) {
+		err := p.client.Get(ctx, client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{})
+		return err == nil, err
+	})
 }
 
 // openAll opens the shops. The first one brings the CRD.
