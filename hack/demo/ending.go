@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // summarize repeats what was promised and seen, and counts the token requests.
 func (t *tour) summarize(ctx context.Context) error {
-	counters, err := t.simulator.admin.Counters(ctx)
+	counters, err := t.simulator.Counters(ctx)
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func perClient(requests map[string]map[string]int) []string {
 // keepRunning leaves everything to the user, until Ctrl-C.
 func (t *tour) keepRunning(ctx context.Context) error {
 	t.heading(0, "Everything keeps running until Ctrl-C. In another terminal:")
-	admin := t.simulator.admin.BaseURL
+	admin := t.simulator.BaseURL
 	t.say("export KUBECONFIG=%s", t.cluster.Kubeconfig)
 	t.say("export PATH=%s:$PATH   # for kubectl", filepath.Dir(t.cluster.KubectlPath))
 	t.command("kubectl get payutokens -n " + shop + " --watch")
@@ -52,13 +54,13 @@ func (t *tour) keepRunning(ctx context.Context) error {
 	t.command(`curl -d '{"error":"server_error","times":2}' ` + admin + "/admin/faults")
 	t.command("curl " + admin + "/admin/counters")
 	t.say("\n%s", table([][]string{
-		{"simulator", t.simulator.url + "   (CA: " + t.simulator.caFile + ")"},
+		{"simulator", t.simulator.URL + "   (CA: " + t.simulator.CAFile + ")"},
 		{"its admin API", admin + "/admin"},
 		{"metrics", "http://" + t.metrics + "/metrics"},
 		{"log", filepath.Join(t.logs, "manager.log")},
 	}))
 	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, errInterrupted) {
+	if cause := context.Cause(ctx); !errors.Is(cause, process.ErrInterrupted) {
 		return cause
 	}
 	return nil

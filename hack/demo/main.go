@@ -13,19 +13,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-)
 
-// errInterrupted ends the tour on behalf of the user.
-var errInterrupted = errors.New("interrupted")
+	"github.com/payu-token-operator/payu-token-operator/test/process"
+)
 
 // options are the flags.
 type options struct {
@@ -48,23 +43,19 @@ func main() {
 
 	err := run(o)
 	switch {
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, process.ErrInterrupted):
 		os.Exit(130)
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "demo:", oneLine(err))
+		fmt.Fprintln(os.Stderr, "demo:", process.OneLine(err))
 		os.Exit(1)
 	}
-}
-
-func oneLine(err error) string {
-	return strings.Join(strings.Fields(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")), " ")
 }
 
 // run makes the tour, and cleans up after it.
 func run(o options) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)
-	endOnSignal(end)
+	process.EndOnSignal(end)
 
 	t, err := newTour(o, end)
 	if err != nil {
@@ -77,24 +68,4 @@ func run(o options) error {
 	}
 	stop()
 	return t.farewell(t.close(err))
-}
-
-// endOnSignal ends the tour on Ctrl-C and its like, and when the program's parent is gone: `go run` does not hand a
-// SIGTERM on. Catching SIGPIPE keeps a closed stdout from killing the program before it has cleaned up.
-func endOnSignal(end context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	parent := os.Getppid()
-	go func() {
-		for {
-			select {
-			case <-signals:
-				end(errInterrupted)
-			case <-time.After(time.Second):
-				if os.Getppid() != parent {
-					end(errInterrupted)
-				}
-			}
-		}
-	}()
 }

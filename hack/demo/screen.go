@@ -9,6 +9,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // The colours, as ANSI sequences.
@@ -89,7 +91,7 @@ func (s *screen) output(text string) { s.lines(faint, text) }
 
 // interruption tells at once that the end has begun: to stop takes a moment.
 func (s *screen) interruption(cause error) {
-	if errors.Is(cause, errInterrupted) {
+	if errors.Is(cause, process.ErrInterrupted) {
 		s.lines("", "\nStopping everything ...")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // operatorName is the name of the operator's namespace and ServiceAccount in config/default.
@@ -68,15 +69,11 @@ func (t *tour) startSimulator(ctx context.Context) error {
 	}
 	ctx, cancel := within(ctx, patience, "the simulator listens")
 	defer cancel()
-	t.simulator, err = startSimulator(ctx, t, clientsFile)
-	if t.simulator != nil {
-		t.later(t.simulator.stop)
-	}
-	if err != nil {
+	if t.simulator, err = startSimulator(ctx, t, clientsFile); err != nil {
 		return err
 	}
 	t.say("It knows the clients of %s.\nIts tokens live for %s, so that a short tour sees renewals.", credentialsFile, tokenLife)
-	t.saw("listens on %s, with a certificate of its own CA", t.simulator.url)
+	t.saw("listens on %s, with a certificate of its own CA", t.simulator.URL)
 	return nil
 }
 
@@ -106,20 +103,25 @@ func (t *tour) startOperator(ctx context.Context) error {
 // those of seconds renewed at half of their life.
 func (t *tour) launchManager(kubeconfig string) error {
 	var err error
-	if t.probes, err = freeAddress(); err != nil {
+	if t.probes, err = process.FreeAddress(); err != nil {
 		return err
 	}
-	if t.metrics, err = freeAddress(); err != nil {
+	if t.metrics, err = process.FreeAddress(); err != nil {
 		return err
 	}
-	manager, err := launch("manager", t.logs, t.end, nil, t.managerPath,
-		"--kubeconfig="+kubeconfig, "--test-base-url="+t.simulator.url, "--ca-file="+t.simulator.caFile,
+	log, err := t.logTo("manager")
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	manager, err := process.Launch(nil, log, t.managerPath,
+		"--kubeconfig="+kubeconfig, "--test-base-url="+t.simulator.URL, "--ca-file="+t.simulator.CAFile,
 		"--propagation-margin=2s", "--metrics-bind-address="+t.metrics, "--metrics-secure=false",
 		"--health-probe-bind-address="+t.probes)
 	if err != nil {
 		return err
 	}
-	t.later(manager.stop)
+	t.attend("manager", manager)
 	return nil
 }
 

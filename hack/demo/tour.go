@@ -13,6 +13,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // patience is how long to wait for what takes a moment.
@@ -104,7 +105,7 @@ func (t *tour) later(cleanup func() error) { t.cleanups = append(t.cleanups, cle
 // close stops and removes everything, but for the logs if they may explain a failure. It returns the error of the tour
 // and its own.
 func (t *tour) close(failure error) error {
-	if failure != nil && !errors.Is(failure, errInterrupted) && t.simulator != nil {
+	if failure != nil && !errors.Is(failure, process.ErrInterrupted) && t.simulator != nil {
 		failure = fmt.Errorf("%w (logs: %s)", failure, t.logs)
 	} else {
 		t.cleanups = slices.Insert(t.cleanups, 0, func() error { return os.RemoveAll(t.logs) })

@@ -19,6 +19,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // operatorName is the name of the operator's namespace, ServiceAccount and ClusterRole in config/default.
@@ -36,7 +37,7 @@ type bench struct {
 	client    client.WithWatch  // the administrator's
 	account   *testcluster.User // the operator's
 	audited   *testcluster.User // the operator's, where its requests are counted
-	simulator *simulator
+	simulator *process.Simulator
 	payu      *payu.Client // asks as the operator does
 
 	goals    []goal
@@ -166,9 +167,11 @@ func (b *bench) startSimulator(ctx context.Context) error {
 	if err := os.WriteFile(file, known, 0o600); err != nil {
 		return err
 	}
-	b.simulator, err = startSimulator(ctx, b.simulatorPath, caFile, file, io.Discard)
-	if b.simulator != nil && b.simulator.process != nil {
-		b.later(b.simulator.stop)
+	listening, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	b.simulator, err = process.StartSimulator(listening, io.Discard, b.simulatorPath, caFile, file)
+	if b.simulator != nil {
+		b.later(func() error { return stop(b.simulator.Process) })
 	}
 	if err != nil {
 		return err
@@ -178,7 +181,7 @@ func (b *bench) startSimulator(ctx context.Context) error {
 		return err
 	}
 	b.payu, err = payu.NewClient(payu.Config{
-		BaseURLs: map[string]string{string(v1alpha1.EnvironmentTest): b.simulator.url},
+		BaseURLs: map[string]string{string(v1alpha1.EnvironmentTest): b.simulator.URL},
 		CAs:      pem, Timeout: patience, UserAgent: "bench", Now: time.Now,
 	})
 	return err
@@ -186,11 +189,11 @@ func (b *bench) startSimulator(ctx context.Context) error {
 
 // operator starts the operator, with as many workers as the bare loop has.
 func (b *bench) operator(ctx context.Context, as *testcluster.User, args ...string) (*manager, error) {
-	args = append([]string{"--kubeconfig=" + as.Kubeconfig, "--test-base-url=" + b.simulator.url,
-		"--ca-file=" + b.simulator.caFile, fmt.Sprintf("--max-concurrent-reconciles=%d", workers)}, args...)
+	args = append([]string{"--kubeconfig=" + as.Kubeconfig, "--test-base-url=" + b.simulator.URL,
+		"--ca-file=" + b.simulator.CAFile, fmt.Sprintf("--max-concurrent-reconciles=%d", workers)}, args...)
 	m, err := startManager(ctx, b.managerPath, b.log, args...)
-	if err != nil && m != nil && m.process != nil {
-		err = errors.Join(err, m.stop())
+	if err != nil && m != nil && m.Process != nil {
+		err = errors.Join(err, stop(m.Process))
 	}
 	return m, err
 }

@@ -34,7 +34,7 @@ func (b *bench) foreignSecrets(ctx context.Context) ([]section, error) {
 		}
 		ready := time.Since(began)
 		u, err := b.atRest(ctx, m)
-		if err = errors.Join(err, m.stop()); err != nil {
+		if err = errors.Join(err, stop(m.Process)); err != nil {
 			return nil, err
 		}
 		resident = append(resident, point{float64(want), u.resident})

@@ -23,7 +23,7 @@ func (b *bench) latency(ctx context.Context) (_ []section, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(m.stop(), err) }()
+	defer func() { err = errors.Join(stop(m.Process), err) }()
 	if err := b.warm(ctx); err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := operator.stop(); err != nil {
+	if err := stop(operator.Process); err != nil {
 		t.Error(err)
 	}
 	t.Logf("%s are resident with %d Secrets of others", mebibytes(held.resident), secrets)

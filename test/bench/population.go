@@ -75,7 +75,7 @@ func (b *bench) standWith(ctx context.Context, n int) (s stand, err error) {
 	if err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(m.stop(), err) }()
+	defer func() { err = errors.Join(stop(m.Process), err) }()
 	s.restart = restarted
 	for name, u := range map[string]*usage{"kube-apiserver": &s.apiserver, "etcd": &s.etcd} {
 		if *u, err = usageOf(children()[name]); err != nil {
@@ -97,7 +97,7 @@ func (b *bench) makeAll(ctx context.Context, namespace string, n int) (l load, u
 	if err != nil {
 		return l, u, err
 	}
-	defer func() { err = errors.Join(m.stop(), err) }()
+	defer func() { err = errors.Join(stop(m.Process), err) }()
 	if err := b.warm(ctx); err != nil {
 		return l, u, err
 	}
@@ -119,7 +119,7 @@ func (b *bench) atRest(ctx context.Context, m *manager) (usage, error) {
 	if err := pause(ctx, b.rest); err != nil {
 		return usage{}, err
 	}
-	return usageOf(m.pid())
+	return usageOf(m.PID())
 }
 
 // restartWith starts an operator that finds n PayUTokens with good Secrets.
@@ -139,7 +139,7 @@ func (b *bench) restartWith(ctx context.Context, n int) (m *manager, r restart, 
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.stop())
+			err = errors.Join(err, stop(m.Process))
 		}
 	}()
 	r.ready = time.Since(began)
@@ -198,7 +198,7 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 		if err != nil {
 			return s, err
 		}
-		before, err := usageOf(m.pid())
+		before, err := usageOf(m.PID())
 		if err != nil {
 			return s, err
 		}
@@ -212,7 +212,7 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 			return s, err
 		}
 		took := time.Since(began)
-		after, err := usageOf(m.pid())
+		after, err := usageOf(m.PID())
 		if err != nil {
 			return s, err
 		}

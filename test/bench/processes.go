@@ -1,63 +1,30 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // patience bounds every wait for what takes a moment.
 const patience = time.Minute
 
-// process is a program that runs beside this one, in a process group of its own.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-}
-
-func launch(stdout, stderr io.Writer, path string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
-	p.cmd.SysProcAttr = attributes()
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", path, err)
+// stop asks a process to end, which is to work.
+func stop(p *process.Process) error {
+	err := p.Stop(patience)
+	if state := p.State(); err == nil && !state.Success() {
+		return fmt.Errorf("%s ended with %s", p.Path(), state)
 	}
-	go func() {
-		_ = p.cmd.Wait() // stop tells how it ended
-		close(p.ended)
-	}()
-	return p, nil
-}
-
-func (p *process) pid() int { return p.cmd.Process.Pid }
-
-// stop asks the process to end, and ends it if it does not.
-func (p *process) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-		return fmt.Errorf("%s did not stop within %s and was killed", p.cmd.Path, patience)
-	}
-	if state := p.cmd.ProcessState; !state.Success() {
-		return fmt.Errorf("%s ended with %s", p.cmd.Path, state)
-	}
-	return nil
+	return err
 }
 
 // usage is what a process has taken so far, and holds now.
@@ -133,7 +100,7 @@ func children() map[string]int {
 
 // manager is the operator while it runs.
 type manager struct {
-	*process
+	*process.Process
 	metrics string // addresses
 	probes  string
 	pprof   string
@@ -144,19 +111,19 @@ func startManager(ctx context.Context, path string, log io.Writer, args ...strin
 	m := &manager{}
 	for _, address := range []*string{&m.metrics, &m.probes, &m.pprof} {
 		var err error
-		if *address, err = freeAddress(); err != nil {
+		if *address, err = process.FreeAddress(); err != nil {
 			return nil, err
 		}
 	}
 	args = append([]string{"--metrics-secure=false", "--metrics-bind-address=" + m.metrics,
 		"--health-probe-bind-address=" + m.probes, "--pprof-bind-address=" + m.pprof}, args...)
 	var err error
-	if m.process, err = launch(log, log, path, args...); err != nil {
+	if m.Process, err = process.Launch(log, log, path, args...); err != nil {
 		return nil, err
 	}
 	return m, await(ctx, "the operator is ready", func() (bool, error) {
 		select {
-		case <-m.ended:
+		case <-m.Ended():
 			return false, errors.New("the operator ended instead of becoming ready")
 		default:
 		}
@@ -215,39 +182,6 @@ func sumsIn(page string) map[string]float64 {
 	return sums
 }
 
-// simulator is PayU's token server, played by a process of its own.
-type simulator struct {
-	*process
-	payutest.Admin
-	url    string
-	caFile string
-}
-
-func startSimulator(ctx context.Context, path, caFile, clientsFile string, log io.Writer) (*simulator, error) {
-	s := &simulator{caFile: caFile}
-	greeting, stdout := io.Pipe()
-	var err error
-	s.process, err = launch(stdout, log, path, "--bind-address=127.0.0.1:0", "--admin-bind-address=127.0.0.1:0",
-		"--tls", "--ca-file-out="+caFile, "--clients-file="+clientsFile)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { greeting.CloseWithError(context.Cause(ctx)) })
-	defer stop()
-	line, err := bufio.NewReader(greeting).ReadString('\n')
-	if err != nil {
-		return s, fmt.Errorf("waiting for the simulator's addresses: %w", err)
-	}
-	go io.Copy(io.Discard, greeting) //nolint:errcheck // it prints nothing more
-	if _, err = fmt.Sscanf(line, "payu-simulator: listening on %s (admin %s", &s.url, &s.BaseURL); err != nil {
-		return s, fmt.Errorf("the simulator printed %q, not its addresses: %w", line, err)
-	}
-	s.BaseURL = strings.TrimSuffix(s.BaseURL, ")")
-	return s, nil
-}
-
 // await looks again and again until it sees what is wanted, or an error.
 func await(ctx context.Context, what string, look func() (bool, error)) error {
 	return awaitEvery(ctx, 10*time.Millisecond, patience, what, look)
@@ -296,14 +230,4 @@ func fetch(ctx context.Context, url string) (string, error) {
 		err = fmt.Errorf("GET %s: %s", url, answer.Status)
 	}
 	return string(text), err
-}
-
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

@@ -108,7 +108,7 @@ func (b *bench) newCount(ctx context.Context, s *section) (*count, error) {
 func (c *count) close() error {
 	var errs []error
 	if c.manager != nil {
-		errs = append(errs, c.manager.stop())
+		errs = append(errs, stop(c.manager.Process))
 	}
 	for _, cleanup := range c.cleanups {
 		errs = append(errs, cleanup())
@@ -193,7 +193,7 @@ func (c *count) touch(ctx context.Context, name func(int) string) error {
 func (c *count) restart(ctx context.Context) error {
 	stopped := c.manager
 	c.manager = nil
-	if err := stopped.stop(); err != nil {
+	if err := stop(stopped.Process); err != nil {
 		return err
 	}
 	if err := c.start(ctx); err != nil {

@@ -29,7 +29,7 @@ func (b *bench) sharing(ctx context.Context) (_ []section, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(m.stop(), err) }()
+	defer func() { err = errors.Join(stop(m.Process), err) }()
 	n := b.sharers
 	for _, step := range []struct {
 		what string

@@ -94,14 +94,14 @@ func (b *bench) cpuTimes(managers []*manager) (map[string]time.Duration, error) 
 		all[name] += u.cpu
 		return err
 	}
-	errs := []error{read("bench", os.Getpid()), read("payu-simulator", b.simulator.pid())}
+	errs := []error{read("bench", os.Getpid()), read("payu-simulator", b.simulator.PID())}
 	for name, pid := range children() {
 		if name == "etcd" || name == "kube-apiserver" {
 			errs = append(errs, read(name, pid))
 		}
 	}
 	for _, m := range managers {
-		errs = append(errs, read("manager", m.pid()))
+		errs = append(errs, read("manager", m.PID()))
 	}
 	return all, errors.Join(errs...)
 }
@@ -131,7 +131,7 @@ func (b *bench) timed(ctx context.Context, namespace string, n int, do func(cont
 		l.cpu[name] = used - before[name]
 	}
 	for _, m := range managers {
-		u, err := usageOf(m.pid())
+		u, err := usageOf(m.PID())
 		if err != nil {
 			return l, err
 		}
@@ -169,7 +169,7 @@ func (b *bench) timeOperators(ctx context.Context, n int, flags ...[]string) (l 
 		if err != nil {
 			return l, err
 		}
-		defer func() { err = errors.Join(err, m.stop()) }()
+		defer func() { err = errors.Join(err, stop(m.Process)) }()
 		managers = append(managers, m)
 	}
 	if err := b.warm(ctx); err != nil {

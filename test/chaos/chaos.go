@@ -17,6 +17,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 const (
@@ -60,8 +61,8 @@ type chaos struct {
 	population *population
 	cluster    *testcluster.Cluster
 	client     client.WithWatch
-	simulator  *simulator // tokens of seconds
-	production *simulator // tokens of hours
+	simulator  *process.Simulator // tokens of seconds
+	production *process.Simulator // tokens of hours
 	replicas   []*replica
 	halt       func() error // ends the managers
 	observer   *observer
@@ -144,16 +145,16 @@ func (c *chaos) startSimulators(ctx context.Context) error {
 	return err
 }
 
-func (c *chaos) startSimulator(ctx context.Context, name, clientsFile string, life time.Duration) (*simulator, error) {
+func (c *chaos) startSimulator(ctx context.Context, name, clientsFile string, life time.Duration) (*process.Simulator, error) {
 	log, err := c.evidence.log(name)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := within(ctx, patience, "the simulator listens")
 	defer cancel()
-	s, err := startSimulator(ctx, c.simulatorPath, filepath.Join(c.private, name+"-ca.pem"), clientsFile, life, log)
-	if s != nil && s.process != nil {
-		c.later(s.stop)
+	s, err := process.StartSimulator(ctx, log, c.simulatorPath, filepath.Join(c.private, name+"-ca.pem"), clientsFile, "--token-ttl="+life.String())
+	if s != nil {
+		c.later(func() error { return s.Stop(grace) })
 	}
 	return s, errors.Join(err, log.Close())
 }
@@ -214,7 +215,7 @@ func (c *chaos) launchManagers(ctx context.Context) error {
 			return err
 		}
 		r := &replica{name: name, path: c.managerPath, log: log, fail: c.end, done: make(chan struct{}), args: []string{
-			"--kubeconfig=" + account.Kubeconfig, "--test-base-url=" + c.simulator.url, "--production-base-url=" + c.production.url,
+			"--kubeconfig=" + account.Kubeconfig, "--test-base-url=" + c.simulator.URL, "--production-base-url=" + c.production.URL,
 			"--ca-file=" + cas, "--propagation-margin=5s", "--token-request-timeout=" + requestTimeout.String(),
 			"--leader-elect", "--leader-election-namespace=" + operatorName, "--log-level=debug", "--metrics-secure=false",
 		}}
@@ -229,8 +230,8 @@ func (c *chaos) launchManagers(ctx context.Context) error {
 func (c *chaos) bundle() (string, error) {
 	file := filepath.Join(c.private, "ca.pem")
 	var all []byte
-	for _, s := range []*simulator{c.simulator, c.production} {
-		pem, err := os.ReadFile(s.caFile)
+	for _, s := range []*process.Simulator{c.simulator, c.production} {
+		pem, err := os.ReadFile(s.CAFile)
 		if err != nil {
 			return "", err
 		}
@@ -322,7 +323,7 @@ func (c *chaos) play(ctx context.Context, d disturbance) error {
 func (c *chaos) recover(ctx context.Context, p *phase) error {
 	err := c.settle(ctx, p.lag+settleLimit+toleranceAt(c.pace))
 	if err != nil && ctx.Err() == nil {
-		c.harm("not all well soon enough", "%s: %s", p.name, oneLine(err))
+		c.harm("not all well soon enough", "%s: %s", p.name, process.OneLine(err))
 		err = c.settle(ctx, givingUp)
 	}
 	p.recovered = time.Now()
@@ -365,7 +366,7 @@ func (c *chaos) scrape(ctx context.Context) {
 func (c *chaos) readBooks(ctx context.Context, p *phase) error {
 	ctx, cancel := within(ctx, patience, "the simulators show their books")
 	defer cancel()
-	for _, s := range []*simulator{c.simulator, c.production} {
+	for _, s := range []*process.Simulator{c.simulator, c.production} {
 		before := map[source]int{}
 		for from, n := range c.books.inFlight {
 			before[from] = n
@@ -386,7 +387,7 @@ func (c *chaos) readBooks(ctx context.Context, p *phase) error {
 func (c *chaos) finish(ctx context.Context) error {
 	c.over = time.Now()
 	if err := c.halt(); err != nil {
-		c.harm("a manager did not stop", "%s", oneLine(err))
+		c.harm("a manager did not stop", "%s", process.OneLine(err))
 	}
 	ctx, cancel := within(ctx, patience, "the API server shows what is left")
 	defer cancel()
@@ -401,7 +402,7 @@ func (c *chaos) finish(ctx context.Context) error {
 			c.harm("a Secret of somebody else was touched", "%s at the end (%v)", name, err)
 		}
 	}
-	for _, s := range []*simulator{c.simulator, c.production} {
+	for _, s := range []*process.Simulator{c.simulator, c.production} {
 		if err := c.books.update(ctx, s); err != nil {
 			return err
 		}
@@ -439,7 +440,7 @@ func (c *chaos) close(failure error) error {
 	if c.evidence != nil {
 		errs = append(errs, c.evidence.close(), os.RemoveAll(c.private))
 	}
-	if c.keepLogs || failure != nil && !errors.Is(failure, errInterrupted) {
+	if c.keepLogs || failure != nil && !errors.Is(failure, process.ErrInterrupted) {
 		fmt.Println("Logs and all that was searched:", c.evidence.dir)
 	} else {
 		errs = append(errs, os.RemoveAll(c.dir))

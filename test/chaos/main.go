@@ -31,20 +31,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 var (
-	// errInterrupted ends the run on behalf of the user.
-	errInterrupted = errors.New("interrupted")
 	// errViolated ends a run that found something. The report has told what.
 	errViolated = errors.New("the operator broke a promise")
 )
@@ -81,15 +78,13 @@ func main() {
 
 	err := run(o)
 	switch {
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, process.ErrInterrupted):
 		os.Exit(130)
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "chaos:", oneLine(err))
+		fmt.Fprintln(os.Stderr, "chaos:", process.OneLine(err))
 		os.Exit(1)
 	}
 }
-
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // run makes the run, and cleans up after it.
 func run(o options) error {
@@ -98,7 +93,7 @@ func run(o options) error {
 	}
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)
-	endOnSignal(end)
+	process.EndOnSignal(end)
 
 	c, err := newChaos(o, end)
 	if err != nil {
@@ -109,24 +104,4 @@ func run(o options) error {
 		err = context.Cause(ctx)
 	}
 	return c.close(err)
-}
-
-// endOnSignal ends the run on Ctrl-C and its like, and when the program's parent is gone: `go run` does not hand a
-// SIGTERM on. Catching SIGPIPE keeps a closed stdout from killing the program before it has cleaned up.
-func endOnSignal(end context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	parent := os.Getppid()
-	go func() {
-		for {
-			select {
-			case <-signals:
-				end(errInterrupted)
-			case <-time.After(time.Second):
-				if os.Getppid() != parent {
-					end(errInterrupted)
-				}
-			}
-		}
-	}()
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 const (
@@ -39,43 +40,6 @@ func (c *chaos) build(ctx context.Context) error {
 	return nil
 }
 
-// process is a program that runs beside the test, in a process group of its own: Ctrl-C is the test's to handle. On
-// Linux the kernel ends it if the test is killed.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-}
-
-func launch(stdout, stderr io.Writer, path string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
-	p.cmd.SysProcAttr = attributes()
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", path, err)
-	}
-	go func() {
-		p.cmd.Wait()
-		close(p.ended)
-	}()
-	return p, nil
-}
-
-func (p *process) signal(s syscall.Signal) { p.cmd.Process.Signal(s) } // fails only if it has ended
-
-// stop asks the process to end, and ends it if it does not.
-func (p *process) stop() error {
-	p.signal(syscall.SIGCONT) // a stopped process hears nothing else
-	p.signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-		return nil
-	case <-time.After(grace):
-	}
-	p.signal(syscall.SIGKILL)
-	<-p.ended
-	return fmt.Errorf("%s did not stop within %s and was killed", p.cmd.Path, grace)
-}
-
 // exit is the end of a manager that nobody asked for.
 type exit struct {
 	at      time.Time
@@ -93,7 +57,7 @@ type replica struct {
 	done chan struct{}
 
 	mu       sync.Mutex
-	process  *process
+	process  *process.Process
 	expected bool // the test ends the process itself
 	metrics  string
 	probes   string
@@ -112,10 +76,10 @@ func (r *replica) supervise(ctx context.Context) {
 			return
 		}
 		select {
-		case <-p.ended:
+		case <-p.Ended():
 			r.noteExit(p)
 		case <-ctx.Done():
-			r.stopErr = p.stop()
+			r.stopErr = p.Stop(grace)
 			return
 		}
 		select {
@@ -125,15 +89,15 @@ func (r *replica) supervise(ctx context.Context) {
 	}
 }
 
-func (r *replica) start() (*process, error) {
-	metrics, err1 := freeAddress()
-	probes, err2 := freeAddress()
+func (r *replica) start() (*process.Process, error) {
+	metrics, err1 := process.FreeAddress()
+	probes, err2 := process.FreeAddress()
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p, err := launch(r.log, r.log, r.path, append(r.args, "--metrics-bind-address="+metrics, "--health-probe-bind-address="+probes)...)
+	p, err := process.Launch(r.log, r.log, r.path, append(r.args, "--metrics-bind-address="+metrics, "--health-probe-bind-address="+probes)...)
 	if err != nil {
 		return nil, err
 	}
@@ -142,11 +106,11 @@ func (r *replica) start() (*process, error) {
 	return p, nil
 }
 
-func (r *replica) noteExit(p *process) {
+func (r *replica) noteExit(p *process.Process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.expected {
-		r.exits = append(r.exits, exit{time.Now(), r.name, p.cmd.ProcessState.String()})
+		r.exits = append(r.exits, exit{time.Now(), r.name, p.State().String()})
 	}
 }
 
@@ -155,7 +119,7 @@ func (r *replica) end(s syscall.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expected = true
-	r.process.signal(s)
+	r.process.Signal(s)
 }
 
 // pause and resume stop the manager in its tracks, and let it go on.
@@ -165,7 +129,7 @@ func (r *replica) resume() { r.signal(syscall.SIGCONT) }
 func (r *replica) signal(s syscall.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.process.signal(s)
+	r.process.Signal(s)
 }
 
 // addresses returns where the present process serves.
@@ -229,14 +193,4 @@ func fetch(ctx context.Context, url string) (body string, ok bool) {
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	return string(text), err == nil && answer.StatusCode == http.StatusOK
-}
-
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

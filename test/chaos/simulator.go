@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 const (
@@ -17,44 +15,6 @@ const (
 	// steadyLife is PayU's own. It outlasts the run, whatever happens to the operator.
 	steadyLife = 2 * time.Hour
 )
-
-// simulator is PayU's token server, played by a process of its own.
-type simulator struct {
-	*process
-	payutest.Admin
-	url    string
-	caFile string
-}
-
-// startSimulator starts a token server that knows the clients of a file.
-func startSimulator(ctx context.Context, path, caFile, clientsFile string, life time.Duration, log io.Writer) (*simulator, error) {
-	s := &simulator{caFile: caFile}
-	greeting, stdout := io.Pipe()
-	var err error
-	s.process, err = launch(stdout, log, path,
-		"--bind-address=127.0.0.1:0", "--admin-bind-address=127.0.0.1:0", "--tls", "--ca-file-out="+caFile,
-		"--clients-file="+clientsFile, "--token-ttl="+life.String())
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { greeting.CloseWithError(context.Cause(ctx)) })
-	defer stop()
-	return s, s.readAddresses(greeting)
-}
-
-// readAddresses reads the line that the simulator prints when it listens.
-func (s *simulator) readAddresses(greeting *io.PipeReader) error {
-	line, err := bufio.NewReader(greeting).ReadString('\n')
-	if err != nil {
-		return fmt.Errorf("waiting for the simulator's addresses: %w", err)
-	}
-	go io.Copy(io.Discard, greeting) // it prints nothing more; if it did, it would not have to wait
-	if _, err = fmt.Sscanf(line, "payu-simulator: listening on %s (admin %s", &s.url, &s.BaseURL); err != nil {
-		return fmt.Errorf("the simulator printed %q, not its addresses: %w", line, err)
-	}
-	s.BaseURL = strings.TrimSuffix(s.BaseURL, ")")
-	return nil
-}
 
 // books are what the simulators know: all that they issued and were asked, also what they have forgotten meanwhile.
 type books struct {
@@ -77,7 +37,7 @@ func newBooks() *books {
 }
 
 // update reads on. It is called often enough for the simulator not to have forgotten anything yet.
-func (b *books) update(ctx context.Context, s *simulator) error {
+func (b *books) update(ctx context.Context, s *process.Simulator) error {
 	requests, err := s.Requests(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the simulator for its requests: %w", err)

@@ -23,6 +23,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/node"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/sandbox"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // ownSync is how often the kubelet of the own node looks at each pod: as often as it can on two cores.
@@ -53,7 +54,7 @@ func runOnOwnNode(ctx context.Context, o options) error {
 		return err
 	}
 	err = inSandbox(ctx, o, dir, say)
-	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, errInterrupted)))
+	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, process.ErrInterrupted)))
 }
 
 func inSandbox(ctx context.Context, o options, dir string, say func(string, ...any)) (err error) {
@@ -176,7 +177,7 @@ func runOnGivenCluster(ctx context.Context, o options) error {
 	if err == nil {
 		err = prove(ctx, o, k, c, dir, say)
 	}
-	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, errInterrupted)))
+	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, process.ErrInterrupted)))
 }
 
 // hook is a command of the user's that does something to the cluster, nil if there is none.

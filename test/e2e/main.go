@@ -14,10 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -26,11 +22,10 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/node"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/sandbox"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 var (
-	// errInterrupted ends the run on behalf of the user.
-	errInterrupted = errors.New("interrupted")
 	// errBroken ends a run that found something. The report has told what.
 	errBroken = errors.New("a promise was broken")
 	// errUnable ends a run that this machine does not allow.
@@ -70,24 +65,20 @@ func main() {
 	switch {
 	case err == nil:
 	case errors.Is(err, errUnable) && o.orSkip:
-		fmt.Println("SKIPPED test-e2e:", oneLine(err))
-	case errors.Is(err, errInterrupted):
+		fmt.Println("SKIPPED test-e2e:", process.OneLine(err))
+	case errors.Is(err, process.ErrInterrupted):
 		os.Exit(130)
 	default:
-		fmt.Fprintln(os.Stderr, "e2e:", oneLine(err))
+		fmt.Fprintln(os.Stderr, "e2e:", process.OneLine(err))
 		os.Exit(1)
 	}
-}
-
-func oneLine(err error) string {
-	return strings.Join(strings.Fields(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")), " ")
 }
 
 // run makes the run, and cleans up after it.
 func run(o options) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)
-	endOnSignal(end)
+	process.EndOnSignal(end)
 	switch {
 	case o.check:
 		return node.Check()
@@ -98,24 +89,4 @@ func run(o options) error {
 	default:
 		return runOnOwnNode(ctx, o)
 	}
-}
-
-// endOnSignal ends the run on Ctrl-C and its like, and when the program's parent is gone: `go run` does not hand a
-// SIGTERM on. Catching SIGPIPE keeps a closed stdout from killing the program before it has cleaned up.
-func endOnSignal(end context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	parent := os.Getppid()
-	go func() {
-		for {
-			select {
-			case <-signals:
-				end(errInterrupted)
-			case <-time.After(time.Second):
-				if os.Getppid() != parent {
-					end(errInterrupted)
-				}
-			}
-		}
-	}()
 }

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 const (
@@ -54,7 +56,7 @@ func prove(ctx context.Context, o options, k kit, c *cluster, dir string, say fu
 	if err = p.run(ctx); err == nil {
 		err = p.report(os.Stdout)
 	}
-	if err != nil && p.entered && !errors.Is(err, errInterrupted) {
+	if err != nil && p.entered && !errors.Is(err, process.ErrInterrupted) {
 		err = errors.Join(err, p.keepEvidence(ctx))
 	}
 	if o.keep && ctx.Err() == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // scenario is played in a shop of its own, beside others.
@@ -61,7 +62,7 @@ func (p *proof) playEach(ctx context.Context) error {
 // note takes down what came of a scenario. One that did not come to its end is a promise broken.
 func (p *proof) note(r row, err error) {
 	if err != nil {
-		r.broken = append(r.broken, oneLine(err))
+		r.broken = append(r.broken, process.OneLine(err))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
