@@ -255,7 +255,7 @@ func (r *Reconciler) settle(ctx context.Context, s *situation, err error) error 
 // lookLive reads the target from the API server.
 func (r *Reconciler) lookLive(ctx context.Context, s *situation) error {
 	secret := &corev1.Secret{}
-	err := r.Live.Get(ctx, s.targetKey(), secret)
+	err := r.Live.Get(ctx, targetKey(s.token), secret)
 	if apierrors.IsNotFound(err) {
 		secret, err = nil, nil
 	}

@@ -110,12 +110,7 @@ func notFound(name string) error { return apierrors.NewNotFound(schema.GroupReso
 
 func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 	var wanted client.ListOptions
-	secret, indexed := "", false
 	for _, option := range options {
-		if fields, ok := option.(client.MatchingFields); ok {
-			secret, indexed = fields[indexSecret]
-			continue
-		}
 		option.ApplyToList(&wanted)
 	}
 	m.mu.Lock()
@@ -129,7 +124,7 @@ func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectL
 		}
 	case *v1alpha1.PayUTokenList:
 		for key, token := range m.tokens {
-			if key.Namespace == wanted.Namespace && (!indexed || slices.Contains(secretNames(token), secret)) {
+			if key.Namespace == wanted.Namespace {
 				into.Items = append(into.Items, *token.DeepCopy())
 			}
 		}

@@ -52,6 +52,7 @@ type Reconciler struct {
 	PropagationMargin time.Duration
 
 	credentials credentials
+	references  *references
 	memories    *memories
 	queue       workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
@@ -230,7 +231,7 @@ func (s *situation) learn() {
 // catchUp reads the target, and sees to it that neither it nor the PayUToken is older than the operator's own last
 // write: it has the pass wait for the caches or, when that takes too long, reads from the API server.
 func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err error) {
-	target, err := r.cachedTarget(ctx, s.targetKey())
+	target, err := r.cachedTarget(ctx, targetKey(s.token))
 	if err != nil {
 		return false, err
 	}
@@ -279,15 +280,17 @@ func (r *Reconciler) cachedTarget(ctx context.Context, key types.NamespacedName)
 // rivalOf returns the name of the oldest PayUToken that has the same target and is older than this one; empty if
 // there is none.
 func (r *Reconciler) rivalOf(ctx context.Context, token *v1alpha1.PayUToken) (string, error) {
-	var list v1alpha1.PayUTokenList
-	err := r.Client.List(ctx, &list, client.InNamespace(token.Namespace), client.MatchingFields{indexSecret: token.TargetName()}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return "", err
-	}
 	oldest := token
-	for i := range list.Items {
-		other := &list.Items[i]
-		if other.TargetName() == token.TargetName() && other.DeletionTimestamp.IsZero() && isElder(other, oldest) {
+	for _, name := range r.references.tokensOf(targetKey(token)) {
+		if name == token.Name {
+			continue
+		}
+		other := &v1alpha1.PayUToken{}
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: token.Namespace, Name: name}, other)
+		if client.IgnoreNotFound(err) != nil {
+			return "", err
+		}
+		if err == nil && other.TargetName() == token.TargetName() && other.DeletionTimestamp.IsZero() && isElder(other, oldest) {
 			oldest = other
 		}
 	}
@@ -304,8 +307,8 @@ func isElder(a, b *v1alpha1.PayUToken) bool {
 	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
-func (s *situation) targetKey() types.NamespacedName {
-	return types.NamespacedName{Namespace: s.token.Namespace, Name: s.token.TargetName()}
+func targetKey(token *v1alpha1.PayUToken) types.NamespacedName {
+	return types.NamespacedName{Namespace: token.Namespace, Name: token.TargetName()}
 }
 
 func (s *situation) setTarget(secret *corev1.Secret) {

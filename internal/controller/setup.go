@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,47 +9,39 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// indexSecret finds PayUTokens by the Secrets that they name, target and credentials. There is one index for both: an
-// index costs 1.5 KiB for each PayUToken.
-const indexSecret = "secret"
-
 // Register makes the Reconciler run in the manager. others is what NewOthersCache returned; workers is how many PayUTokens
 // are looked at at once.
 func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cache.Cache, workers int) error {
 	r.prepare()
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PayUToken{}, indexSecret, secretNames); err != nil {
-		return err
-	}
 	if err := mgr.Add(manager.RunnableFunc(r.drain)); err != nil {
 		return err
 	}
 	anySecret := &metav1.PartialObjectMetadata{}
 	anySecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	// Made now, the caches of a standby are filled before it leads.
-	if _, err := mgr.GetCache().GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false)); err != nil {
-		return err
+	for _, o := range []client.Object{&v1alpha1.PayUToken{}, &corev1.Secret{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
+			return err
+		}
 	}
 	if _, err := others.GetInformer(ctx, anySecret, cache.BlockUntilSynced(false)); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
-		For(&v1alpha1.PayUToken{}, builder.WithPredicates(changed())).
-		Watches(&v1alpha1.PayUToken{}, handler.EnqueueRequestsFromMapFunc(r.rivals), builder.WithPredicates(changed())).
+		Watches(&v1alpha1.PayUToken{}, r.tokenEvents()).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users)).
 		WatchesRawSource(source.Kind(others, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
 		WatchesRawSource(source.Func(r.keepQueue)).
@@ -62,57 +53,66 @@ func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cach
 }
 
 func (r *Reconciler) prepare() {
-	r.memories = newMemories()
+	r.memories, r.references = newMemories(), newReferences()
 	r.credentials = credentials{own: r.Client, others: r.Others, live: r.Live}
 	r.Tokens.Changed = r.wake
 }
 
-func secretNames(o client.Object) []string {
-	token := o.(*v1alpha1.PayUToken)
-	return []string{token.TargetName(), string(token.Spec.CredentialsSecretRef.Name)}
+// tokenEvents keeps up with what PayUTokens name, and has those looked at that users change, together with those that have
+// the same target: they may have to step back, or may go on. One handler does both, so that whoever is looked at, because
+// of a PayUToken or of a Secret, is known.
+func (r *Reconciler) tokenEvents() handler.EventHandler {
+	look := func(queue workqueue.TypedRateLimitingInterface[reconcile.Request], token *v1alpha1.PayUToken) {
+		queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
+		for _, request := range r.tokensBy(targetKey(token)) {
+			queue.Add(request)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			token := e.Object.(*v1alpha1.PayUToken)
+			r.references.replace(nil, token)
+			look(queue, token)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			was, is := e.ObjectOld.(*v1alpha1.PayUToken), e.ObjectNew.(*v1alpha1.PayUToken)
+			if !changed(was, is) {
+				return
+			}
+			r.references.replace(was, is)
+			look(queue, was)
+			look(queue, is)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			token := e.Object.(*v1alpha1.PayUToken)
+			r.references.replace(token, nil)
+			look(queue, token)
+		},
+	}
+}
+
+// changed reports whether a user has changed a PayUToken, or made it anew while the API server was out of reach: what the
+// operator writes into the status is no such change.
+func changed(was, is *v1alpha1.PayUToken) bool {
+	return was.UID != is.UID || was.Generation != is.Generation || was.RefreshRequest() != is.RefreshRequest() || !is.DeletionTimestamp.IsZero()
 }
 
 // users returns the PayUTokens that name a Secret, as credentials or as target, and the one that it was made for.
-func (r *Reconciler) users(ctx context.Context, secret client.Object) []reconcile.Request {
-	requests := requestsFor(r.tokensBy(ctx, secret.GetNamespace(), secret.GetName()))
+func (r *Reconciler) users(_ context.Context, secret client.Object) []reconcile.Request {
+	requests := r.tokensBy(client.ObjectKeyFromObject(secret))
 	if owner := secret.GetAnnotations()[v1alpha1.AnnotationTokenName]; owner != "" {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: owner}})
 	}
 	return requests
 }
 
-// rivals returns the PayUTokens with the same target: they may have to step back, or may go on.
-func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Request {
-	token := o.(*v1alpha1.PayUToken)
-	all := r.tokensBy(ctx, token.Namespace, token.TargetName())
-	return requestsFor(slices.DeleteFunc(all, func(other v1alpha1.PayUToken) bool {
-		return other.Name == token.Name || other.TargetName() != token.TargetName()
-	}))
-}
-
 // tokensBy returns the PayUTokens that name a Secret.
-func (r *Reconciler) tokensBy(ctx context.Context, namespace, secret string) []v1alpha1.PayUToken {
-	var list v1alpha1.PayUTokenList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSecret: secret}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil // the cache is not started: the first list of PayUTokens brings them all
-	}
-	return list.Items
-}
-
-func requestsFor(tokens []v1alpha1.PayUToken) []reconcile.Request {
-	requests := make([]reconcile.Request, len(tokens))
-	for i := range tokens {
-		requests[i].NamespacedName = client.ObjectKeyFromObject(&tokens[i])
+func (r *Reconciler) tokensBy(secret types.NamespacedName) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, name := range r.references.tokensOf(secret) {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.Namespace, Name: name}})
 	}
 	return requests
-}
-
-// changed lets through what a user changes, and not what the operator writes into the status.
-func changed() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		was, is := e.ObjectOld.(*v1alpha1.PayUToken), e.ObjectNew.(*v1alpha1.PayUToken)
-		return was.Generation != is.Generation || was.RefreshRequest() != is.RefreshRequest() || !is.DeletionTimestamp.IsZero()
-	}}
 }
 
 // keepQueue gives wake the controller's queue.

@@ -17,7 +17,6 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
@@ -124,7 +123,7 @@ func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { //
 	})
 	w.clock.SetTime(start.Add(90 * time.Minute))
 	for range 20 {
-		if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err != nil && w.requests() < 2 {
+		if _, err := w.look("links"); err != nil && w.requests() < 2 {
 			t.Fatalf("before PayU was asked: %v", err)
 		}
 		w.operator.Tokens.Wait()
@@ -132,7 +131,7 @@ func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { //
 	w.expectRequests(2)
 	w.expectConditions("links", good)
 	w.clock.SetTime(start.Add(2 * time.Hour))
-	if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err == nil {
+	if _, err := w.look("links"); err == nil {
 		t.Error("the API server's trouble is not returned")
 	}
 	w.expectConditions("links", "Ready=False/TargetWriteFailed Refreshed=True/Succeeded")
@@ -200,7 +199,7 @@ func TestAFormerTargetThatCannotBeRemovedDoesNotHideTheNewOne(t *testing.T) {
 		Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return errQuota },
 	})
 	w.edit("links", target("new"))
-	if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err == nil {
+	if _, err := w.look("links"); err == nil {
 		t.Error("the API server's trouble is not returned")
 	}
 	w.expectConditions("links", good)
@@ -436,7 +435,7 @@ func TestATokenOfTheSameSecondIsWrittenThoughTheFirstWriteFails(t *testing.T) { 
 	w.reconcile("links")
 	w.operator.Tokens.Wait()
 	w.faults.set(nil, func(string) error { return errors.New("boom") })
-	if _, err := w.operator.Reconcile(w.ctx, requestFor(w, "links")); err == nil {
+	if _, err := w.look("links"); err == nil {
 		t.Fatal("the test needs a write that fails")
 	}
 	w.faults.set(nil, nil)
@@ -605,10 +604,11 @@ func TestTheOperatorsOwnWritesDoNotWakeIt(t *testing.T) { // trap 24
 		"a spec":                      {func(p *v1alpha1.PayUToken) { p.Generation++ }, true},
 		"a refresh request":           {refresh("now"), true},
 		"the beginning of a deletion": {func(p *v1alpha1.PayUToken) { p.DeletionTimestamp = &metav1.Time{Time: start} }, true},
+		"one made anew":               {func(p *v1alpha1.PayUToken) { p.UID = "another" }, true},
 	} {
-		changedTo := old.DeepCopy()
-		test.change(changedTo)
-		if got := changed().Update(event.UpdateEvent{ObjectOld: old, ObjectNew: changedTo}); got != test.want {
+		is := old.DeepCopy()
+		test.change(is)
+		if got := changed(old, is); got != test.want {
 			t.Errorf("%s wakes: %t, want %t", name, got, test.want)
 		}
 	}

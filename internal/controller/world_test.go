@@ -222,7 +222,7 @@ func requestFor(w *world, name string) reconcile.Request {
 
 func (w *world) reconcile(name string) {
 	w.Helper()
-	result, err := w.operator.Reconcile(w.ctx, requestFor(w, name))
+	result, err := w.look(name)
 	delete(w.wakeAt, name)
 	switch {
 	case err != nil && w.faults.onStatus() == nil:
@@ -232,6 +232,18 @@ func (w *world) reconcile(name string) {
 	case result.RequeueAfter > 0:
 		w.wakeAt[name] = w.clock.Now().Add(result.RequeueAfter)
 	}
+}
+
+// look makes one pass over a PayUToken, with all that is known of what PayUTokens name.
+func (w *world) look(name string) (reconcile.Result, error) {
+	w.Helper()
+	var list v1alpha1.PayUTokenList
+	w.must(w.user.List(w.ctx, &list, client.InNamespace(w.namespace)))
+	w.operator.references = newReferences()
+	for i := range list.Items {
+		w.operator.references.replace(nil, &list.Items[i])
+	}
+	return w.operator.Reconcile(w.ctx, requestFor(w, name))
 }
 
 // pass lets time go by: whoever is due is looked at when it is due.

@@ -1,0 +1,53 @@
+package controller
+
+import (
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// references knows which PayUTokens name a Secret, as target or as credentials. An index of the cache would, too, but takes
+// a fifth of all the memory for a PayUToken (docs/performance.md).
+type references struct {
+	mu sync.Mutex
+	to map[types.NamespacedName][]string // the names of PayUTokens, by the Secret's
+}
+
+func newReferences() *references {
+	return &references{to: map[types.NamespacedName][]string{}}
+}
+
+// replace takes up what a PayUToken names now, instead of what it named before. Either is nil if there is no such PayUToken.
+func (r *references) replace(was, is *v1alpha1.PayUToken) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, secret := range secretsOf(was) {
+		rest := slices.DeleteFunc(r.to[secret], func(name string) bool { return name == was.Name })
+		if len(rest) == 0 {
+			delete(r.to, secret)
+		} else {
+			r.to[secret] = rest
+		}
+	}
+	for _, secret := range secretsOf(is) {
+		r.to[secret] = append(r.to[secret], is.Name)
+	}
+}
+
+// tokensOf returns the names of the PayUTokens that name a Secret, in no order. They are in the Secret's namespace.
+func (r *references) tokensOf(secret types.NamespacedName) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.to[secret])
+}
+
+// secretsOf returns the Secrets that a PayUToken names.
+func secretsOf(token *v1alpha1.PayUToken) []types.NamespacedName {
+	if token == nil {
+		return nil
+	}
+	return []types.NamespacedName{targetKey(token), credentialsKey(token)}
+}
