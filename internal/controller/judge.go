@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,7 +27,21 @@ func judge(s situation) v1alpha1.PayUTokenStatus {
 	judgeToken(s, &status)
 	judgeAttempts(s, &status)
 	judgeConditions(s, &status)
+	if s.nothingNewButCredentials(status) {
+		return s.token.Status
+	}
 	return status
+}
+
+// nothingNewButCredentials reports whether all is as well as it was, and only the version of the credentials is another:
+// somebody has edited their metadata, which is not worth a write.
+func (s situation) nothingNewButCredentials(status v1alpha1.PayUTokenStatus) bool {
+	former := s.token.Status
+	if former.CredentialsVersion == "" || former.CredentialsVersion == status.CredentialsVersion || status.Failures > 0 || s.progress.Reused {
+		return false
+	}
+	status.CredentialsVersion = former.CredentialsVersion
+	return equality.Semantic.DeepEqual(former, status)
 }
 
 // undecided reports whether the answer to the first request for a new spec or new credentials is awaited: until it

@@ -156,6 +156,31 @@ func TestAnEditOfTheCredentialsMetadataDoesNotDisturbASuspendedPayUToken(t *test
 	w.expectRequests(1)
 }
 
+func TestAnEditOfTheCredentialsMetadataIsNotWorthAWrite(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	token, target := w.token("links").ResourceVersion, w.secret("links").ResourceVersion
+	secret := w.secret("payu-credentials")
+	secret.Labels = map[string]string{"touched": "yes"}
+	w.must(w.user.Update(w.ctx, secret))
+	for range 2 {
+		w.run()
+		if w.token("links").ResourceVersion != token || w.secret("links").ResourceVersion != target {
+			t.Error("something was written")
+		}
+		w.restart()
+	}
+	w.expectConditions("links", good)
+	w.expectRequests(1)
+	w.pass(90 * time.Minute)
+	w.expectRequests(2)
+	if got, want := w.token("links").Status.CredentialsVersion, secret.ResourceVersion; got != want {
+		t.Errorf("the next attempt was made with the credentials' version %s, want %s", got, want)
+	}
+}
+
 func TestTheBackOffOfASharerSurvivesARestart(t *testing.T) { // trap 21
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
