@@ -138,7 +138,13 @@ func (c TokenCollector) Collect(ch chan<- prometheus.Metric) {
 
 func collectToken(ch chan<- prometheus.Metric, token *v1alpha1.PayUToken, now time.Time) {
 	labels := prometheus.MakeLabelPairs(readyDesc, []string{token.Namespace, token.Name, string(token.Spec.Environment)})
-	gauge := func(desc *prometheus.Desc, value float64) { ch <- tokenGauge{desc, value, labels} }
+	gauges := make([]tokenGauge, 0, 4)
+	gauge := func(desc *prometheus.Desc, value float64) {
+		gauges = append(gauges, tokenGauge{desc: desc, value: value, labels: labels})
+		g := &gauges[len(gauges)-1]
+		g.gauge.Value = &g.value
+		ch <- g
+	}
 	gauge(readyDesc, number(isReady(token, now)))
 	gauge(suspendedDesc, number(token.Spec.Suspend))
 	if at := token.Status.ExpiresAt; at != nil {
@@ -149,20 +155,21 @@ func collectToken(ch chan<- prometheus.Metric, token *v1alpha1.PayUToken, now ti
 	}
 }
 
-// tokenGauge is a gauge of a PayUToken. All gauges of one have the same labels, made once: to make them for each gauge is a
-// tenth of a scrape.
+// tokenGauge is a gauge of a PayUToken. All gauges of one have the same labels, made once, and are made at once: a scrape is
+// tens of thousands of them.
 type tokenGauge struct {
 	desc   *prometheus.Desc
-	value  float64
 	labels []*dto.LabelPair
+	value  float64
+	gauge  dto.Gauge
 }
 
 // Desc implements prometheus.Metric.
-func (g tokenGauge) Desc() *prometheus.Desc { return g.desc }
+func (g *tokenGauge) Desc() *prometheus.Desc { return g.desc }
 
 // Write implements prometheus.Metric.
-func (g tokenGauge) Write(out *dto.Metric) error {
-	out.Label, out.Gauge = g.labels, &dto.Gauge{Value: &g.value}
+func (g *tokenGauge) Write(out *dto.Metric) error {
+	out.Label, out.Gauge = g.labels, &g.gauge
 	return nil
 }
 
