@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	setUpLogging(o)
+	saveMemory()
 	respectLimit(containerLimit)
 	payuClient, err := newPayUClient(o)
 	if err != nil {
