@@ -105,7 +105,7 @@ test-chaos: build ## Kill, stop and cut everything under 200 PayUTokens for four
 	$(GOBUILD) -o bin/chaos ./test/chaos && exec bin/chaos --manager=bin/manager --simulator=bin/payu-simulator $(CHAOS)
 
 .PHONY: bench
-bench: build ## Measure everything, in about 20 minutes, and write docs/performance-results.md. BENCH="--quick" tries it, BENCH="--only=latency" measures one thing.
+bench: build ## Measure everything, in half an hour, and write docs/performance-results.md. BENCH="--quick" tries it, BENCH="--only=latency" measures one thing.
 	$(GOBUILD) -o bin/bench ./test/bench && exec bin/bench --manager=bin/manager --simulator=bin/payu-simulator $(BENCH)
 
 .PHONY: test-e2e

@@ -171,24 +171,23 @@ func (b *bench) restartWith(ctx context.Context, n int) (m *manager, r restart, 
 	return m, r, err
 }
 
-// steady measures the CPU time of an operator with n PayUTokens whose tokens live as long as PayU's: the passes, the
-// renewals and the reading of the metrics that come in the same time on average, and none of them.
+// steady measures the CPU time of an operator with n PayUTokens whose tokens live as long as PayU's: with nothing to do, with
+// the reading of its metrics, and with the passes and renewals that come in the same time on average, too. The passes
+// come by themselves.
 func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int) (section, error) {
-	s := section{title: fmt.Sprintf("CPU time with %d PayUTokens, in %s", n, b.minute), head: []string{"", "passes", "renewals", "metrics read", "CPU time", "of a core"}}
-	every := func(interval time.Duration) time.Duration { return interval / time.Duration(n) }
-	perEdit, err := b.passesPerEdit(ctx, m, namespace, min(n, 50))
-	if err != nil {
-		return s, err
-	}
+	s := section{title: fmt.Sprintf("CPU time with %d PayUTokens", n), head: []string{"", "in", "passes", "renewals", "metrics read", "CPU time", "of a core"}}
 	if err := b.checkSchedule(ctx, namespace); err != nil {
 		return s, err
 	}
+	renewEvery := meanRenewal(usual) / time.Duration(n)
 	for _, row := range []struct {
-		what                   string
-		pass, renewal, reading time.Duration
+		what             string
+		lasts            time.Duration
+		renewal, reading time.Duration
 	}{
-		{what: "nothing is due"},
-		{"passes, renewals, metrics", time.Duration(perEdit * float64(every(passEvery))), every(meanRenewal(usual)), scrapeEvery},
+		{"nothing is due", b.minute, 0, 0},
+		{"metrics", b.minute, 0, scrapeEvery},
+		{"passes, renewals, metrics", b.steadily, renewEvery, scrapeEvery},
 	} {
 		passes, err := m.passes(ctx)
 		if err != nil {
@@ -207,7 +206,7 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 		if row.renewal > 0 {
 			profiled = b.profileThese(ctx, "steady", []*manager{m})
 		}
-		read, err := b.play(ctx, m, namespace, n, row.pass, row.renewal, row.reading)
+		read, err := b.play(ctx, m, namespace, n, row.lasts, row.renewal, row.reading)
 		if err != nil {
 			return s, err
 		}
@@ -223,49 +222,28 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 		}
 		profiled()
 		share := float64(after.cpu-before.cpu) / float64(took)
-		s.add(row.what, morePasses-passes, moreAsked-asked, read, after.cpu-before.cpu, fmt.Sprintf("%.2f %%", 100*share))
+		s.add(row.what, row.lasts, morePasses-passes, moreAsked-asked, read, after.cpu-before.cpu, fmt.Sprintf("%.2f %%", 100*share))
 		if row.renewal > 0 {
 			b.inputs.cpu = share / float64(n)
 			b.goal(fmt.Sprintf("CPU of %d PayUTokens with a 2 h life, steady", n), "under 1 % of a core", fmt.Sprintf("%.2f %%", 100*share), share < 0.01)
+			s.note("Then %s are resident.", mebibytes(after.resident))
 		}
 	}
-	s.note("On average, %d PayUTokens have a pass every %s, as each has one every %s, and a renewal every %s, as each token of %s is renewed after %s. Here edits of target Secrets cause such passes (an edit %s), and refresh annotations such renewals (one each, with passes of its own), one PayUToken after the other at that rate.",
-		n, every(passEvery).Round(time.Millisecond/10), passEvery, every(meanRenewal(usual)).Round(time.Millisecond/10), usual, meanRenewal(usual), short(perEdit))
+	s.note("Each PayUToken has a pass every %s by itself, if nothing else happens. On average, %d PayUTokens have a renewal every %s, as each token of %s is renewed after %s. Here refresh annotations cause them, one PayUToken after the other at that rate, with passes of their own.",
+		passEvery, n, renewEvery.Round(time.Millisecond/10), usual, meanRenewal(usual))
 	return s, nil
 }
 
-// passesPerEdit returns how many passes an edit of a target Secret causes: more than one cache shows it.
-func (b *bench) passesPerEdit(ctx context.Context, m *manager, namespace string, n int) (float64, error) {
-	before, err := m.passes(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for i := range n {
-		if err := b.label(ctx, namespace, tokenName(i)); err != nil {
-			return 0, err
-		}
-	}
-	if err := pause(ctx, quiet); err != nil {
-		return 0, err
-	}
-	after, err := m.passes(ctx)
-	if err == nil && after == before {
-		err = errors.New("edits of target Secrets cause no passes any more: find something else that does")
-	}
-	return float64(after-before) / float64(n), err
-}
-
-// play causes passes, renewals and readings of the metrics at intervals, none where the interval is 0.
-func (b *bench) play(ctx context.Context, m *manager, namespace string, n int, pass, renewal, reading time.Duration) (read int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, b.minute)
+// play causes renewals and readings of the metrics at intervals, none where the interval is 0.
+func (b *bench) play(ctx context.Context, m *manager, namespace string, n int, lasts, renewal, reading time.Duration) (read int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lasts)
 	defer cancel()
-	passes, renewals, readings := ticks(pass), ticks(renewal), ticks(reading)
-	for i := 0; ; i = (i + 1) % n {
+	renewals, readings := ticks(renewal), ticks(reading)
+	for i := 0; ; {
 		select {
-		case <-passes:
-			err = b.label(ctx, namespace, tokenName(i))
 		case <-renewals:
 			err = b.refresh(ctx, namespace, i, time.Now().Format(time.RFC3339Nano))
+			i = (i + 1) % n
 		case <-readings:
 			_, err = m.scrape(ctx)
 			read++
