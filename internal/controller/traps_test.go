@@ -181,6 +181,20 @@ func TestAnEditOfTheCredentialsMetadataIsNotWorthAWrite(t *testing.T) {
 	}
 }
 
+func TestTheStatusNamesTheCredentialsOfTheLastAttempt(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.run()
+	w.payu.PutClient(payutest.Client{ID: "merchant", Secret: "another"})
+	w.credentials("payu-credentials", "merchant", "another") // in the same second: all else in the status stays
+	w.run()
+	w.expectRequests(2)
+	if got, want := w.token("links").Status.CredentialsVersion, w.secret("payu-credentials").ResourceVersion; got != want {
+		t.Errorf("the last attempt was made with the credentials' version %s, want %s", got, want)
+	}
+}
+
 func TestTheBackOffOfASharerSurvivesARestart(t *testing.T) { // trap 21
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
