@@ -33,12 +33,13 @@ func judge(s situation) v1alpha1.PayUTokenStatus {
 	return status
 }
 
-// nothingNewButCredentials reports whether all is as well as it was, without an attempt, and only the version of the
-// credentials is another: somebody has edited their metadata, which is not worth a write.
+// nothingNewButCredentials reports whether all is as well as it was, without an attempt or a wait for the next, and only the
+// version of the credentials is another: somebody has edited their metadata, which is not worth a write.
 func (s situation) nothingNewButCredentials(status v1alpha1.PayUTokenStatus) bool {
 	former := s.token.Status
 	attempted := s.memory.unannounced || s.progress.Reused || status.Failures > 0
-	if attempted || former.CredentialsVersion == "" || former.CredentialsVersion == status.CredentialsVersion {
+	waits := status.NextAttemptAt != nil // a restart is to know that it is with these credentials
+	if attempted || waits || former.CredentialsVersion == "" || former.CredentialsVersion == status.CredentialsVersion {
 		return false
 	}
 	status.CredentialsVersion = former.CredentialsVersion

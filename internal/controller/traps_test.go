@@ -195,6 +195,25 @@ func TestTheStatusNamesTheCredentialsOfTheLastAttempt(t *testing.T) {
 	}
 }
 
+func TestAWaitSurvivesAnEditOfTheCredentialsMetadataAndARestart(t *testing.T) { // trap 21
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.payu.Inject(payutest.Fault{ClientID: "merchant", Times: 1, Error: "rate_limit_exceeded", Header: map[string]string{"Retry-After": "900"}})
+	w.create("first")
+	w.run()
+	w.create("second", func(p *v1alpha1.PayUToken) { p.Spec.Scopes = []v1alpha1.Scope{"create_payment_links"} })
+	w.run()
+	w.expectConditions("second", "Ready=False/RateLimited Refreshed=False/RateLimited")
+	w.delete(&v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Name: "first"}}) // it would tell the new process to wait
+	secret := w.secret("payu-credentials")
+	secret.Labels = map[string]string{"touched": "yes"}
+	w.must(w.user.Update(w.ctx, secret))
+	w.run()
+	w.restart()
+	w.run()
+	w.expectRequests(1)
+}
+
 func TestTheBackOffOfASharerSurvivesARestart(t *testing.T) { // trap 21
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
