@@ -28,6 +28,8 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // measurement is one that can be run alone.
@@ -92,7 +94,7 @@ const resultsFile = "docs/performance-results.md"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench:", strings.Join(strings.Fields(err.Error()), " "))
+		fmt.Fprintln(os.Stderr, "bench:", process.OneLine(err))
 		os.Exit(1)
 	}
 }

@@ -18,6 +18,7 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 		namespace = "default"
 		secrets   = 10_000
 		most      = 50 << 20
+		peak      = 100 << 20
 	)
 	ctx := t.Context()
 	ctrl.SetLogger(logr.Discard()) // what envtest has to say
@@ -60,6 +61,9 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 	}
 	if err := stop(operator.Process); err != nil {
 		t.Error(err)
+	}
+	if held.most > peak {
+		t.Errorf("%s were resident at the start, want at most %s", mebibytes(held.most), mebibytes(peak))
 	}
 	t.Logf("%s are resident with %d Secrets of others, %s were at most", mebibytes(held.resident), secrets, mebibytes(held.most))
 }
