@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // The tests run the programs themselves: kubectl with this plugin in PATH, and the operator, on a real API server.
@@ -92,7 +92,8 @@ func newShop(t *testing.T) *shop {
 // operate runs the operator until the end of the test, or until it is stopped.
 func (s *shop) operate() (stop func()) {
 	s.Helper()
-	probes := freeAddress(s.T)
+	probes, err := process.FreeAddress()
+	check(s.T, err)
 	var said bytes.Buffer
 	manager := exec.Command(filepath.Join(bin, "manager"), "--kubeconfig="+cluster.Kubeconfig, "--watch-namespaces="+s.namespace,
 		"--test-base-url="+s.payu.URL, "--ca-file="+s.payu.CAFile, "--metrics-bind-address=0", "--health-probe-bind-address="+probes)
@@ -190,14 +191,6 @@ func (s *shop) file(name, content string) string {
 	path := filepath.Join(s.TempDir(), name)
 	check(s.T, os.WriteFile(path, []byte(content), 0o600))
 	return path
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func check(t *testing.T, err error) {

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // tlsClient does not ask who vouches for the server: the operator makes a certificate of its own.
@@ -70,7 +71,7 @@ func expectScrapes(t *testing.T, address string) {
 
 func TestMetricsNeedNoLoginWhereTheyAreNotSecure(t *testing.T) {
 	t.Parallel()
-	s, address := newShop(t), freeAddress(t)
+	s, address := newShop(t), must(process.FreeAddress())(t)
 	launch(t, cluster.Kubeconfig, "--watch-namespaces="+s.namespace, "--metrics-bind-address="+address, "--metrics-secure=false")
 	await(t, "metrics over plain http", func() bool {
 		status, _ := get(plainClient(t), "http://"+address+"/metrics", "")
@@ -94,7 +95,7 @@ func TestMetricsCanBeOff(t *testing.T) {
 // TestMetricsWithoutTheRoleForThemTellNothing: Roles let the operator work, but not ask who scrapes.
 func TestMetricsWithoutTheRoleForThemTellNothing(t *testing.T) {
 	t.Parallel()
-	s, address := newShop(t), freeAddress(t)
+	s, address := newShop(t), must(process.FreeAddress())(t)
 	user, name := newServiceAccount(t, s.namespace)
 	s.grant(user, name, shippedRules(t))
 	server := runPayU(t, payutest.Config{})
@@ -147,7 +148,7 @@ func (m metrics) of(text string) []string {
 
 func TestMetricsTellOfTokensAndRequests(t *testing.T) {
 	t.Parallel()
-	s, address, client := newShop(t), freeAddress(t), plainClient(t)
+	s, address, client := newShop(t), must(process.FreeAddress())(t), plainClient(t)
 	server := runPayU(t, payutest.Config{Mode: payutest.Reuse})
 	s.operate(server, "--metrics-bind-address="+address, "--metrics-secure=false")
 	awaitMetrics := func(what string, look func(metrics) bool) metrics {

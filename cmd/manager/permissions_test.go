@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // call is a request to the API server, as its audit log tells.
@@ -130,7 +131,7 @@ func TestTheShippedPermissionsSuffice(t *testing.T) {
 
 	s := newShop(t)
 	server := runPayU(t, payutest.Config{})
-	metrics := freeAddress(t)
+	metrics := must(process.FreeAddress())(t)
 	flags := append(asking(server), "--leader-election-namespace="+operatorNamespace, "--metrics-bind-address="+metrics, "--watch-label-selector=shop="+s.namespace)
 	o := launch(t, user.Kubeconfig, append(strings.Fields(args), flags...)...)
 	s.useEverything()

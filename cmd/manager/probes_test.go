@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 func TestTheProbesAnswer(t *testing.T) {
@@ -54,7 +55,7 @@ func TestAnIdleOperatorStartsSoonAndIsSmall(t *testing.T) {
 	var rss []int
 	for range starts {
 		began := time.Now()
-		o := launch(t, cluster.Kubeconfig, "--log-level=info", "--metrics-bind-address="+freeAddress(t))
+		o := launch(t, cluster.Kubeconfig, "--log-level=info", "--metrics-bind-address="+must(process.FreeAddress())(t))
 		times = append(times, time.Since(began))
 		o.awaitLog("Serving metrics server")
 		o.awaitLog("Starting workers")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // operator is the program while it runs.
@@ -46,7 +47,7 @@ func launchWith(t *testing.T, env []string, kubeconfig string, args ...string) *
 
 func startProcess(t *testing.T, env []string, kubeconfig string, args ...string) *operator {
 	t.Helper()
-	o := &operator{T: t, ended: make(chan struct{}), probes: freeAddress(t), http: plainClient(t)}
+	o := &operator{T: t, ended: make(chan struct{}), probes: must(process.FreeAddress())(t), http: plainClient(t)}
 	o.log.changed = make(chan struct{})
 	args = append([]string{"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=" + o.probes, "--metrics-bind-address=0", "--log-level=debug"}, args...)
 	o.cmd = exec.Command(binary, args...)
@@ -233,12 +234,4 @@ func (o *operator) awaitLog(text string) {
 			o.Fatalf("not in the log within %s: %s", patience, text)
 		}
 	}
-}
-
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return l.Addr().String()
 }

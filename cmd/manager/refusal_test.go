@@ -18,11 +18,12 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
 	t.Parallel()
-	closed := "https://" + freeAddress(t)
+	closed := "https://" + must(process.FreeAddress())(t)
 	silent := "https://" + silentServer(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "<html>Hello</html>") }))
 	t.Cleanup(web.Close)

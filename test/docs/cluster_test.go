@@ -3,7 +3,6 @@ package docs_test
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 const (
@@ -75,7 +75,7 @@ func (w *world) credentials(name, secret string) {
 func (w *world) operate() (stop func()) {
 	w.Helper()
 	account := must(w.AddServiceAccount(operatorName, operatorName))(w.T)
-	probes := freeAddress(w.T)
+	probes := must(process.FreeAddress())(w.T)
 	var log bytes.Buffer
 	manager := exec.Command(filepath.Join(programs, "manager"), "--kubeconfig="+account.Kubeconfig, "--test-base-url="+w.payu.URL,
 		"--ca-file="+w.payu.CAFile, "--metrics-bind-address=0", "--health-probe-bind-address="+probes)
@@ -121,14 +121,6 @@ func (w *world) shell(env ...string) *shell {
 	w.Helper()
 	path := "PATH=" + filepath.Dir(w.KubectlPath) + ":" + os.Getenv("PATH")
 	return newShell(w.T, append([]string{"KUBECONFIG=" + w.Kubeconfig, path}, env...)...)
-}
-
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestPages plays the pages in one cluster, in which the operator works with the rights of config/rbac and no more.

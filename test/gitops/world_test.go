@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // world is a namespace with an operator at work in it, and a PayU for each environment: one that makes a new token for
@@ -65,7 +65,7 @@ func (w *world) on(t *testing.T) *world {
 func (w *world) operate() {
 	w.Helper()
 	cas := slices.Concat(must(os.ReadFile(w.payu.CAFile))(w), must(os.ReadFile(w.reusing.CAFile))(w))
-	caFile, probes := w.file("ca.pem", string(cas)), freeAddress(w.T)
+	caFile, probes := w.file("ca.pem", string(cas)), must(process.FreeAddress())(w.T)
 	var log bytes.Buffer
 	operator := exec.Command(manager, "--kubeconfig="+cluster.Kubeconfig, "--watch-namespaces="+w.namespace,
 		"--test-base-url="+w.payu.URL, "--production-base-url="+w.reusing.URL, "--ca-file="+caFile,
@@ -115,13 +115,6 @@ func (w *world) file(name, content string) string {
 	path := filepath.Join(w.TempDir(), name)
 	check(w, os.WriteFile(path, []byte(content), 0o600))
 	return path
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // ---- what users do
