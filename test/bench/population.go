@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,6 +17,8 @@ import (
 const (
 	// passEvery is how often the operator looks at a PayUToken of which nothing is due.
 	passEvery = 10 * time.Minute
+	// ageEvery is how often the life of first tokens changes.
+	ageEvery = 200 * time.Millisecond
 	// scrapeEvery is how often Prometheus reads the metrics, usually.
 	scrapeEvery = 30 * time.Second
 )
@@ -102,7 +105,9 @@ func (b *bench) makeAll(ctx context.Context, namespace string, n int) (l load, u
 		return l, u, err
 	}
 	if n > 0 {
+		spread := b.spreadRenewals(ctx, n)
 		l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n) }, m)
+		err = errors.Join(err, spread())
 	}
 	if err == nil {
 		err = m.awaitReady(ctx, n)
@@ -112,6 +117,35 @@ func (b *bench) makeAll(ctx context.Context, namespace string, n int) (l load, u
 	}
 	u, err = b.atRest(ctx, m)
 	return l, u, err
+}
+
+// spreadRenewals has PayU give n tokens, from now on until end is called, that live so long that their renewals are as evenly
+// spread as those of PayUTokens that have been there for days. They begin when all is measured that is measured before.
+func (b *bench) spreadRenewals(ctx context.Context, n int) (end func() error) {
+	first := time.Now().Add(b.settling)
+	former, failure := b.tokenRequests(ctx)
+	going, stop := context.WithCancel(ctx)
+	var spreading sync.WaitGroup
+	spreading.Go(func() {
+		for going.Err() == nil && failure == nil {
+			var asked int
+			if asked, failure = b.tokenRequests(ctx); failure == nil {
+				due := first.Add(meanRenewal(usual) * time.Duration(asked-former) / time.Duration(n))
+				failure = b.simulator.SetTokenTTL(ctx, lifeUntil(time.Until(due)))
+			}
+			_ = pause(going, ageEvery)
+		}
+	})
+	return func() error {
+		stop()
+		spreading.Wait()
+		return errors.Join(failure, b.simulator.SetTokenTTL(ctx, usual))
+	}
+}
+
+// lifeUntil returns how long a token is to live that is renewed, on average, after a time.
+func lifeUntil(renewal time.Duration) time.Duration {
+	return time.Duration(float64(renewal) * float64(usual) / float64(meanRenewal(usual))).Round(time.Second)
 }
 
 // atRest lets an operator rest, and returns what it holds then.
@@ -172,114 +206,83 @@ func (b *bench) restartWith(ctx context.Context, n int) (m *manager, r restart, 
 }
 
 // steady measures the CPU time of an operator with n PayUTokens whose tokens live as long as PayU's: with nothing to do, with
-// the reading of its metrics, and with the passes and renewals that come in the same time on average, too. The passes
-// come by themselves.
+// the reading of its metrics, and with passes and renewals, which come by themselves.
 func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int) (section, error) {
 	s := section{title: fmt.Sprintf("CPU time with %d PayUTokens", n), head: []string{"", "in", "passes", "renewals", "metrics read", "CPU time", "of a core"}}
-	if err := b.checkSchedule(ctx, namespace); err != nil {
+	renewals, err := b.checkSchedule(ctx, namespace)
+	if err != nil {
 		return s, err
 	}
-	renewEvery := meanRenewal(usual) / time.Duration(n)
-	for _, row := range []struct {
-		what             string
-		lasts            time.Duration
-		renewal, reading time.Duration
-	}{
-		{"nothing is due", b.minute, 0, 0},
-		{"metrics", b.minute, 0, scrapeEvery},
-		{"passes, renewals, metrics", b.steadily, renewEvery, scrapeEvery},
-	} {
-		passes, err := m.passes(ctx)
+	var shares []float64
+	measure := func(what string, lasts, readEvery time.Duration) error {
+		before, err := b.countWork(ctx, m)
 		if err != nil {
-			return s, err
-		}
-		asked, err := b.tokenRequests(ctx)
-		if err != nil {
-			return s, err
-		}
-		before, err := usageOf(m.PID())
-		if err != nil {
-			return s, err
+			return err
 		}
 		began := time.Now()
-		profiled := func() {}
-		if row.renewal > 0 {
-			profiled = b.profileThese(ctx, "steady", []*manager{m})
-		}
-		read, err := b.play(ctx, m, namespace, n, row.lasts, row.renewal, row.reading)
-		if err != nil {
-			return s, err
-		}
+		start, err1 := usageOf(m.PID())
+		read, err2 := m.readings(ctx, lasts, readEvery)
+		end, err3 := usageOf(m.PID())
 		took := time.Since(began)
-		after, err := usageOf(m.PID())
-		if err != nil {
-			return s, err
-		}
-		morePasses, err1 := m.passes(ctx)
-		moreAsked, err2 := b.tokenRequests(ctx)
-		if err := errors.Join(err1, err2); err != nil {
-			return s, err
-		}
-		profiled()
-		share := float64(after.cpu-before.cpu) / float64(took)
-		s.add(row.what, row.lasts, morePasses-passes, moreAsked-asked, read, after.cpu-before.cpu, fmt.Sprintf("%.2f %%", 100*share))
-		if row.renewal > 0 {
-			b.inputs.cpu = share / float64(n)
-			b.goal(fmt.Sprintf("CPU of %d PayUTokens with a 2 h life, steady", n), "under 1 % of a core", fmt.Sprintf("%.2f %%", 100*share), share < 0.01)
-			s.note("Then %s are resident.", mebibytes(after.resident))
-		}
+		after, err4 := b.countWork(ctx, m)
+		share := float64(end.cpu-start.cpu) / float64(took)
+		shares = append(shares, share)
+		s.add(what, shown(took), after.passes-before.passes, after.renewals-before.renewals, read, end.cpu-start.cpu, percent(share))
+		return errors.Join(err1, err2, err3, err4)
 	}
-	s.note("Each PayUToken has a pass every %s by itself, if nothing else happens. On average, %d PayUTokens have a renewal every %s, as each token of %s is renewed after %s. Here refresh annotations cause them, one PayUToken after the other at that rate, with passes of their own.",
-		passEvery, n, renewEvery.Round(time.Millisecond/10), usual, meanRenewal(usual))
+	if err := errors.Join(measure("nothing is due", b.minute, 0), measure("metrics", b.minute, scrapeEvery)); err != nil {
+		return s, err
+	}
+	b.say("the first renewals are due at %s", renewals.Format(time.TimeOnly))
+	if err := pause(ctx, time.Until(renewals)); err != nil {
+		return s, err
+	}
+	profiled := b.profileThese(ctx, "steady", b.steadily, []*manager{m})
+	if err := measure("passes and renewals", b.steadily, 0); err != nil {
+		return s, err
+	}
+	profiled()
+	work, all := shares[2], shares[1]+shares[2]
+	b.inputs.cpu = all / float64(n)
+	steady := fmt.Sprintf("CPU of %d PayUTokens with a 2 h life, steady", n)
+	b.goal(steady, "under 1 % of a core", percent(work), work < 0.01)
+	b.goal(steady+", with its metrics read twice a minute", "under 1 % of a core", percent(all), all < 0.01)
+	s.note("Each PayUToken has a pass every %s, and a renewal every %s on average, as PayU's tokens live for %s: %d in %s. They come by themselves, and the first tokens live so long that renewals are spread evenly.",
+		passEvery, meanRenewal(usual), usual, time.Duration(n)*b.steadily/meanRenewal(usual), shown(b.steadily))
 	return s, nil
 }
 
-// play causes renewals and readings of the metrics at intervals, none where the interval is 0.
-func (b *bench) play(ctx context.Context, m *manager, namespace string, n int, lasts, renewal, reading time.Duration) (read int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lasts)
-	defer cancel()
-	renewals, readings := ticks(renewal), ticks(reading)
-	for i := 0; ; {
-		select {
-		case <-renewals:
-			err = b.refresh(ctx, namespace, i, time.Now().Format(time.RFC3339Nano))
-			i = (i + 1) % n
-		case <-readings:
-			_, err = m.scrape(ctx)
-			read++
-		case <-ctx.Done():
-			return read, nil
-		}
-		if err != nil && ctx.Err() == nil {
-			return read, err
-		}
-	}
+// work is how often an operator has done something so far.
+type work struct{ passes, renewals int }
+
+func (b *bench) countWork(ctx context.Context, m *manager) (w work, err error) {
+	var err1, err2 error
+	w.passes, err1 = m.passes(ctx)
+	w.renewals, err2 = b.tokenRequests(ctx)
+	return w, errors.Join(err1, err2)
 }
 
-func ticks(interval time.Duration) <-chan time.Time {
-	if interval == 0 {
-		return nil
-	}
-	return time.Tick(interval)
-}
-
-// checkSchedule sees to it that the operator renews when the simulation of a day says.
-func (b *bench) checkSchedule(ctx context.Context, namespace string) error {
+// checkSchedule sees to it that the operator renews when the simulation of a day says, and returns when it begins to.
+func (b *bench) checkSchedule(ctx context.Context, namespace string) (first time.Time, err error) {
 	var list v1alpha1.PayUTokenList
 	if err := b.client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return err
+		return first, err
 	}
 	for i := range list.Items {
 		status := list.Items[i].Status
 		if status.RenewAt == nil {
-			return fmt.Errorf("PayUToken %q has no renewAt", list.Items[i].Name)
+			return first, fmt.Errorf("PayUToken %q has no renewAt", list.Items[i].Name)
 		}
 		token := payu.Token{FetchedAt: status.FetchedAt.UTC(), ExpiresAt: status.ExpiresAt.UTC()}
-		if want := renewAt(token, spread(string(list.Items[i].UID))); !status.RenewAt.Time.Equal(want) {
-			return fmt.Errorf("PayUToken %q is to be renewed at %s, and not at %s as the simulation of a day has it", list.Items[i].Name, status.RenewAt, want)
+		want := renewAt(token, spread(string(list.Items[i].UID)))
+		if !status.RenewAt.Time.Equal(want) {
+			return first, fmt.Errorf("PayUToken %q is to be renewed at %s, and not at %s as the simulation of a day has it", list.Items[i].Name, status.RenewAt, want)
+		}
+		if first.IsZero() || want.Before(first) {
+			first = want
 		}
 	}
-	return nil
+	return first, nil
 }
 
 func curve(stands []stand) section {

@@ -167,6 +167,20 @@ func (m *manager) scrape(ctx context.Context) (map[string]float64, error) {
 	return sumsIn(page), err
 }
 
+// readings lets time go by in which the metrics are read at an interval, at once for the first time; not at all where it is 0.
+func (m *manager) readings(ctx context.Context, lasts, every time.Duration) (read int, err error) {
+	end := time.Now().Add(lasts)
+	for ; every > 0 && time.Now().Before(end); read++ {
+		if _, err := m.scrape(ctx); err != nil {
+			return read, err
+		}
+		if err := pause(ctx, min(every, time.Until(end))); err != nil {
+			return read, err
+		}
+	}
+	return read, pause(ctx, time.Until(end))
+}
+
 // sumsIn adds up the series of each metric of a page. The labels of these metrics hold no space.
 func sumsIn(page string) map[string]float64 {
 	sums := map[string]float64{}

@@ -6,26 +6,29 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
+
+// aWhile is how long programs are profiled that are busy, and at most the API server, which ends longer requests.
+const aWhile = 40 * time.Second
 
 // profileThese takes CPU profiles of operators and of the API server while something is measured, if --profile says so.
 // The returned function waits for them.
-func (b *bench) profileThese(ctx context.Context, while string, managers []*manager) (done func()) {
+func (b *bench) profileThese(ctx context.Context, while string, lasts time.Duration, managers []*manager) (done func()) {
 	if b.profile == "" {
 		return func() {}
 	}
-	const seconds = 40
 	var all sync.WaitGroup
 	for n, m := range managers {
 		all.Go(func() {
-			page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", m.pprof, seconds))
+			page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", m.pprof, lasts.Seconds()))
 			b.keepProfile(fmt.Sprintf("%s-manager-%d.cpu", while, n), page, err)
 			page, err = fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
 			b.keepProfile(fmt.Sprintf("%s-manager-%d.allocs", while, n), page, err)
 		})
 	}
 	all.Go(func() {
-		page, err := b.cluster.Kubectl(ctx, "get", "--raw", fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+		page, err := b.cluster.Kubectl(ctx, "get", "--raw", fmt.Sprintf("/debug/pprof/profile?seconds=%.0f", min(lasts, aWhile).Seconds()))
 		b.keepProfile(while+"-kube-apiserver.cpu", page, err)
 	})
 	return all.Wait

@@ -161,6 +161,7 @@ func (b *bench) write(machine section, sections []section) error {
 }
 
 func mebibytes(bytes float64) string { return fmt.Sprintf("%.1f MiB", bytes/(1<<20)) }
+func percent(share float64) string   { return fmt.Sprintf("%.2f %%", 100*share) }
 func kibibytes(bytes float64) string { return fmt.Sprintf("%.2f KiB", bytes/(1<<10)) }
 func rate(perSecond float64) string  { return fmt.Sprintf("%.1f/s", perSecond) }
 

@@ -175,7 +175,7 @@ func (b *bench) timeOperators(ctx context.Context, n int, flags ...[]string) (l 
 	if err := b.warm(ctx); err != nil {
 		return l, err
 	}
-	profiled := b.profileThese(ctx, "throughput", managers)
+	profiled := b.profileThese(ctx, "throughput", aWhile, managers)
 	l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n) }, managers...)
 	profiled()
 	return l, err
