@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -155,6 +156,10 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 	if err != nil {
 		return nil, err
 	}
+	events := &controller.EventWriter{Client: mgr.GetClient(), Clock: clock.RealClock{}}
+	if err := mgr.Add(events); err != nil {
+		return nil, err
+	}
 	reconciler := &controller.Reconciler{
 		Client: mgr.GetClient(),
 		Others: others,
@@ -167,7 +172,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 			Observe: controller.NewRequestMetrics(metrics.Registry).Observe,
 		},
 		Clock:             clock.RealClock{},
-		Events:            mgr.GetEventRecorder(v1alpha1.ManagedBy),
+		Events:            events,
 		Random:            rand.Float64,
 		PropagationMargin: o.propagationMargin,
 	}
@@ -184,6 +189,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 func managerOptions(o options) manager.Options {
 	scheme := runtime.NewScheme()
 	_ = corev1.AddToScheme(scheme)
+	_ = eventsv1.AddToScheme(scheme)
 	_ = v1alpha1.AddToScheme(scheme)
 	selector, _ := labels.Parse(o.watchLabelSelector) // validated
 	options := manager.Options{

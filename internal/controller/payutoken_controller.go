@@ -32,7 +32,7 @@ import (
 // +kubebuilder:rbac:groups=auth.payu.in,resources=payutokens,verbs=get;list;watch
 // +kubebuilder:rbac:groups=auth.payu.in,resources=payutokens/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
 // Reconciler keeps the target Secrets of PayUTokens fresh. All exported fields are required.
 type Reconciler struct {

@@ -82,7 +82,7 @@ var (
 	watched   = append([]string{
 		"create secrets", "delete secrets", "get secrets", "list secrets", "patch secrets", "watch secrets",
 		"get payutokens.auth.payu.in", "list payutokens.auth.payu.in", "watch payutokens.auth.payu.in", "patch payutokens/status.auth.payu.in",
-		"create events.events.k8s.io", "patch events.events.k8s.io",
+		"create events.events.k8s.io",
 	}, elsewhere...)
 	own = []string{"get leases.coordination.k8s.io", "create leases.coordination.k8s.io", "update leases.coordination.k8s.io", "create events", "patch events"}
 )
