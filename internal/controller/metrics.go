@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,14 +128,26 @@ func (c TokenCollector) Collect(ch chan<- prometheus.Metric) {
 		return // the cache is not started yet
 	}
 	now, overdue := c.Clock.Now(), 0
-	for i := range list.Items {
-		token := &list.Items[i]
+	for _, token := range inOrderOfLabels(list.Items) {
 		collectToken(ch, token, now)
 		if isOverdue(token, now) {
 			overdue++
 		}
 	}
 	ch <- prometheus.MustNewConstMetric(overdueDesc, prometheus.GaugeValue, float64(overdue))
+}
+
+// inOrderOfLabels puts PayUTokens in the order that Prometheus' library sorts the series of each metric in, which it need not do
+// four times then.
+func inOrderOfLabels(list []v1alpha1.PayUToken) []*v1alpha1.PayUToken {
+	tokens := make([]*v1alpha1.PayUToken, len(list))
+	for i := range list {
+		tokens[i] = &list[i]
+	}
+	slices.SortFunc(tokens, func(a, b *v1alpha1.PayUToken) int {
+		return cmp.Or(cmp.Compare(a.Spec.Environment, b.Spec.Environment), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
+	})
+	return tokens
 }
 
 func collectToken(ch chan<- prometheus.Metric, token *v1alpha1.PayUToken, now time.Time) {
