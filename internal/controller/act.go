@@ -60,7 +60,8 @@ func (r *Reconciler) readCredentials(ctx context.Context, s *situation) error {
 	if err != nil {
 		return err
 	}
-	s.read, s.version, s.unreadable = true, v, unreadable
+	s.read, s.unreadable = true, unreadable
+	s.setVersion(v)
 	if unreadable != nil {
 		return nil
 	}
@@ -137,7 +138,7 @@ func (s *situation) sample() *corev1ac.SecretApplyConfiguration {
 		s.unrenderable = p
 		return nil
 	}
-	return s.secretFor(sample, data, s.memory.key.Source, s.version.digest())
+	return s.secretFor(sample, data, s.memory.key.Source, s.versionDigest)
 }
 
 // tried notes whether the API server accepted the sample.
@@ -157,9 +158,9 @@ func (r *Reconciler) tried(ctx context.Context, s *situation, err error) error {
 func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
 	m := s.memory
 	token := s.candidate()
-	source, from := m.key.Source, s.version
+	source, from := m.key.Source, s.versionDigest
 	if s.unreadable != nil {
-		source, from = m.source, m.version
+		source, from = m.source, m.version.digest()
 	}
 	data, p := dataFor(s.token, token)
 	if p != nil {
@@ -167,7 +168,7 @@ func (r *Reconciler) writeToken(ctx context.Context, s *situation) error {
 		return nil
 	}
 	m.token, m.source = token, source
-	return r.applyTarget(ctx, s, s.secretFor(token, data, source, from.digest()), token)
+	return r.applyTarget(ctx, s, s.secretFor(token, data, source, from), token.AccessToken)
 }
 
 // rewrite puts the target's type, labels, annotations and owner right, around the data that it holds.
@@ -178,11 +179,11 @@ func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 	return r.applyTarget(ctx, s, secret, s.memory.landed)
 }
 
-// applyTarget writes the target, which holds the token then, unless the same was written too often of late: then somebody else keeps changing
+// applyTarget writes the target, which holds the AccessToken then, unless the same was written too often of late: then somebody else keeps changing
 // it, and two writers would fight for ever.
-func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token payu.Token) error {
+func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token string) error {
 	m := s.memory
-	mark := secret.Annotations[v1alpha1.AnnotationSource]
+	mark := payu.Digest(secret.Annotations[v1alpha1.AnnotationSource])
 	if mark == m.written && m.fights(s.now) {
 		m.refuse(s, stalled(v1alpha1.ReasonTargetConflict, fmt.Sprintf(
 			"Another controller or user keeps changing Secret %q: stop it, or name another Secret in spec.target.name", s.token.TargetName())), fightPause)
@@ -227,7 +228,7 @@ func (r *Reconciler) apply(ctx context.Context, s *situation, secret *corev1ac.S
 	}
 	err := r.Client.Apply(ctx, secret, append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
 	if s.target == nil {
-		r.memories.accept(s.memory.blueprint.kind, s.now, err == nil)
+		r.memories.accept(kindOf(s.token), s.now, err == nil)
 	}
 	return err
 }

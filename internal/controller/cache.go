@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -107,7 +108,12 @@ func (c *common) compact(o any) (any, error) {
 }
 
 func (c *common) compactToken(token *v1alpha1.PayUToken) {
-	delete(token.Annotations, corev1.LastAppliedConfigAnnotation)
+	// Whoever owns or selects PayUTokens writes the rest, and only the API server looks at it.
+	request, requested := token.Annotations[v1alpha1.AnnotationRefreshRequestedAt]
+	token.Labels, token.Annotations, token.OwnerReferences, token.Finalizers = nil, nil, nil, nil
+	if requested {
+		token.Annotations = map[string]string{v1alpha1.AnnotationRefreshRequestedAt: request}
+	}
 	c.compactMeta(&token.TypeMeta, &token.ObjectMeta)
 	spec, status := &token.Spec, &token.Status
 	spec.Environment = one(c, spec.Environment)
@@ -131,9 +137,14 @@ func (c *common) compactSecret(secret *corev1.Secret) {
 	if manager, ok := secret.Labels[v1alpha1.LabelManagedBy]; ok {
 		secret.Labels[v1alpha1.LabelManagedBy] = one(c, manager)
 	}
+	// What a Secret holds several times it need not hold in several copies.
+	uid, name := secret.Labels[v1alpha1.LabelTokenUID], secret.Annotations[v1alpha1.AnnotationTokenName]
 	for i := range secret.OwnerReferences {
 		owner := &secret.OwnerReferences[i]
 		owner.APIVersion, owner.Kind = one(c, owner.APIVersion), one(c, owner.Kind)
+		if string(owner.UID) == uid && owner.Name == name {
+			owner.UID, owner.Name = types.UID(uid), name
+		}
 	}
 }
 

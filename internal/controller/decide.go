@@ -22,8 +22,9 @@ type situation struct {
 	// unrenderable is why the template cannot be rendered with the token that PayU gave, nil if it can.
 	unrenderable *problem
 
-	// version is that of the credentials, zero if they are not in the cache.
-	version version
+	// version is that of the credentials, zero if they are not in the cache; versionDigest is its digest.
+	version       version
+	versionDigest string
 	// read is true once the credentials were read in this pass.
 	read bool
 	// unreadable is what is wrong with them, nil if nothing is.
@@ -179,7 +180,7 @@ func (s situation) right() bool {
 	case s.keyKnown():
 		return mark.source == s.memory.key.Source
 	default:
-		return mark.credentials == s.version.digest()
+		return mark.credentials == s.versionDigest
 	}
 }
 
@@ -215,8 +216,8 @@ func (s situation) candidate() payu.Token {
 func (s situation) superseded() bool {
 	candidate, held, landed := s.candidate(), s.held(), s.memory.landed
 	sameTime := candidate.FetchedAt.Equal(held.FetchedAt)
-	seen := held.AccessToken == "" || held.AccessToken == landed.AccessToken // a template hides it
-	if sameTime && candidate.AccessToken != landed.AccessToken && seen {
+	seen := held.AccessToken == "" || held.AccessToken == landed // a template hides it
+	if sameTime && candidate.AccessToken != landed && seen {
 		return candidate.ValidAt(s.now)
 	}
 	return fresher(candidate, held, s.now)

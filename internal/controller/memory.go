@@ -31,8 +31,8 @@ type memory struct {
 	// token is the last token that was to be written, or was found whole, and source what it was made from (Key.Source).
 	token  payu.Token
 	source string
-	// landed is the last token whose write was accepted, or that was found whole.
-	landed payu.Token
+	// landed is the AccessToken whose write was last accepted, or that was found whole.
+	landed string
 
 	// tried is what stood in the PayUToken at the last attempt. That attempt has ended when the Progress of
 	// attemptSource counts attempt Attempts.
@@ -49,7 +49,7 @@ type memory struct {
 	// made; 0 if there is none.
 	wanted int
 
-	// written is the seal of the last write, repairs are the moments at which the same was written once more.
+	// written is a digest of the last write's seal, repairs are the moments at which the same was written once more.
 	written string
 	repairs []time.Time
 	// unannounced is true from a write of the target until it was told of.
@@ -94,7 +94,7 @@ type memories struct {
 	mu      sync.Mutex
 	members map[types.NamespacedName]*member
 	sharers map[string]*sharers // by Key.Source
-	// accepted is when the API server last accepted a new target, by blueprint.kind.
+	// accepted is when the API server last accepted a new target, by kindOf.
 	accepted map[string]time.Time
 }
 

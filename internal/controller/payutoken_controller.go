@@ -192,9 +192,11 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 	if s.rival, err = r.rivalOf(ctx, token); err != nil {
 		return s, false, err
 	}
-	if s.version, err = r.credentials.peek(ctx, token); err != nil {
+	v, err := r.credentials.peek(ctx, token)
+	if err != nil {
 		return s, false, err
 	}
+	s.setVersion(v)
 	s.learn()
 	switch {
 	case s.keyKnown():
@@ -207,7 +209,7 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 		s.progress = payu.Progress{Token: r.Tokens.Look(payu.Key{Source: s.holding.seal.source}).Token}
 	}
 	r.compare(&s)
-	s.proven = s.isFirst() && r.memories.accepts(m.blueprint.kind, s.now)
+	s.proven = s.isFirst() && r.memories.accepts(kindOf(token), s.now)
 	return s, false, nil
 }
 
@@ -224,7 +226,7 @@ func (r *Reconciler) compare(s *situation) {
 // learn keeps the token that the target holds in memory, so that it can be written again if the target is damaged.
 func (s *situation) learn() {
 	if s.right() && fresher(s.holding.token, s.memory.token, s.now) {
-		s.memory.token, s.memory.source, s.memory.landed = s.holding.token, s.holding.seal.source, s.holding.token
+		s.memory.token, s.memory.source, s.memory.landed = s.holding.token, s.holding.seal.source, s.holding.token.AccessToken
 	}
 }
 
@@ -317,6 +319,8 @@ func (s *situation) setTarget(secret *corev1.Secret) {
 		s.holding = holdingIn(secret, s.token)
 	}
 }
+
+func (s *situation) setVersion(v version) { s.version, s.versionDigest = v, v.digest() }
 
 // isOlder reports whether a resourceVersion is older than the one of the operator's own last write, empty if it has
 // not written.

@@ -46,9 +46,6 @@ func (v version) digest() string {
 type blueprint struct {
 	generation          int64
 	inputs, spec, shape string // digests
-	// kind is the digest of what the API server may judge a new target by: its namespace, and all that is not of this
-	// PayUToken alone.
-	kind string
 	// problem is what is wrong with the template, nil if nothing is.
 	problem *problem
 }
@@ -60,7 +57,6 @@ func (m *memory) study(token *v1alpha1.PayUToken) {
 	}
 	m.blueprint = blueprint{
 		generation: token.Generation, inputs: inputsDigest(token), spec: specDigest(token), shape: shapeDigest(token, string(token.UID)),
-		kind: shapeDigest(token, token.Namespace),
 	}
 	_, m.blueprint.problem = templateOf(token)
 }
@@ -83,6 +79,10 @@ func shapeDigest(token *v1alpha1.PayUToken, owner string) string {
 	parts = append(parts, flatten(template.Metadata.Labels)...)
 	return payu.Digest(append(append(parts, "annotations"), flatten(template.Metadata.Annotations)...)...)
 }
+
+// kindOf returns a digest of what the API server may judge a new target by: its namespace, and all that is not of this
+// PayUToken alone.
+func kindOf(token *v1alpha1.PayUToken) string { return shapeDigest(token, token.Namespace) }
 
 // dataDigest covers the data and, since they say as much about the token, the times in the annotations.
 func dataDigest(data map[string][]byte, fetchedAt, expiresAt string) string {
