@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -17,22 +19,50 @@ import (
 // bare does what the operator does for n PayUTokens, and nothing else: create the PayUToken, ask for the token, create
 // the Secret, write the status. It looks at nothing, remembers nothing and is prepared for nothing.
 func (b *bench) bare(ctx context.Context, namespace string, n int) error {
-	return each(ctx, workers, n, func(ctx context.Context, n int) error {
-		token := newToken(namespace, n, n)
-		if err := b.client.Create(ctx, token); err != nil {
+	return each(ctx, workers, n, func(ctx context.Context, n int) error { return b.bareOne(ctx, namespace, n) })
+}
+
+func (b *bench) bareOne(ctx context.Context, namespace string, n int) error {
+	token := newToken(namespace, n, n)
+	if err := b.client.Create(ctx, token); err != nil {
+		return err
+	}
+	given, err := b.payu.Token(ctx, sourceOf(n))
+	if err != nil {
+		return err
+	}
+	if err := b.client.Create(ctx, bareSecret(token, given)); err != nil {
+		return err
+	}
+	before := token.DeepCopy()
+	token.Status = bareStatus(given, time.Now())
+	return b.client.Status().Patch(ctx, token, client.MergeFrom(before), client.FieldOwner(v1alpha1.ManagedBy))
+}
+
+// bareSteadily adds what the bare loop takes of the CPU, which is this program's, for as many PayUTokens in a minute as n of
+// them have renewals. No operator may run.
+func (b *bench) bareSteadily(ctx context.Context, s *section, n int) error {
+	every := meanRenewal(usual) / time.Duration(n)
+	times := int(b.minute / every)
+	if times == 0 {
+		return nil
+	}
+	namespace, err := b.cluster.Namespace(ctx)
+	if err != nil {
+		return err
+	}
+	start, err1 := usageOf(os.Getpid())
+	began, next := time.Now(), time.Tick(every)
+	for i := range times {
+		<-next
+		if err := b.bareOne(ctx, namespace, i); err != nil {
 			return err
 		}
-		given, err := b.payu.Token(ctx, sourceOf(n))
-		if err != nil {
-			return err
-		}
-		if err := b.client.Create(ctx, bareSecret(token, given)); err != nil {
-			return err
-		}
-		before := token.DeepCopy()
-		token.Status = bareStatus(given, time.Now())
-		return b.client.Status().Patch(ctx, token, client.MergeFrom(before), client.FieldOwner(v1alpha1.ManagedBy))
-	})
+	}
+	took := time.Since(began)
+	end, err2 := usageOf(os.Getpid())
+	s.add("bare loop, as often as renewals", shown(took), "", times, "", end.cpu-start.cpu, percent(float64(end.cpu-start.cpu)/float64(took)))
+	return errors.Join(err1, err2)
 }
 
 // bareSecret is as large as the operator's.

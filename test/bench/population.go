@@ -58,7 +58,8 @@ func (b *bench) population(ctx context.Context) ([]section, error) {
 	return []section{curve(stands[1:]), b.memory(stands), b.restarts(stands[1:]), last.minute}, nil
 }
 
-// standWith has an operator make n Secrets and restarts it. With the most PayUTokens it measures a minute, too.
+// standWith has an operator make n Secrets and restarts it. With the most PayUTokens it measures what they
+// take while nothing happens but passes and renewals, too.
 func (b *bench) standWith(ctx context.Context, n int) (s stand, err error) {
 	s.n = n
 	if err := b.newCluster(ctx); err != nil {
@@ -89,7 +90,10 @@ func (b *bench) standWith(ctx context.Context, n int) (s stand, err error) {
 		if b.inputs.sizes, err = storedSizes(ctx, namespace); err != nil {
 			return s, err
 		}
-		s.minute, err = b.steady(ctx, m, namespace, n)
+		if s.minute, err = b.steady(ctx, m, namespace, n); err != nil {
+			return s, err
+		}
+		err = errors.Join(stop(m.Process), b.bareSteadily(ctx, &s.minute, n))
 	}
 	return s, err
 }
