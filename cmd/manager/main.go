@@ -179,7 +179,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 	if err := reconciler.Register(ctx, mgr, others, o.maxConcurrentReconciles); err != nil {
 		return nil, err
 	}
-	if err := mgr.Add(&memoryReturner{}); err != nil {
+	if err := mgr.Add(&memoryKeeper{}); err != nil {
 		return nil, err
 	}
 	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}})

@@ -25,53 +25,76 @@ func respectLimit(file string) {
 	}
 }
 
-// gcPercent is GOGC where the environment does not set it. A quarter of the runtime's own costs little CPU time here, and saves
-// a third of what a cluster's objects take (docs/performance.md).
-const gcPercent = 25
+const (
+	// garbage is what may lie about between two collections, in bytes, whatever the size of what is alive. The runtime's own
+	// limit is as much as is alive: with many objects that takes a third more memory, and spares little CPU time
+	// (docs/performance.md).
+	garbage = 16 << 20
+	// leastPercent is for a start, before it is known what is alive, and bounds the CPU time that collections take with more
+	// objects than one operator should have. mostPercent is the runtime's own.
+	leastPercent = 25
+	mostPercent  = 100
+)
 
-// saveMemory has the runtime collect garbage sooner than it does by itself.
+// saveMemory has the runtime collect garbage sooner than it does by itself, unless GOGC says when.
 func saveMemory() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(leastPercent)
 	}
 }
 
+// limitGarbage has the runtime collect garbage when there is too much, unless GOGC says when.
+func limitGarbage() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percentFor(measured("/gc/heap/live:bytes")))
+	}
+}
+
+// percentFor returns what GOGC is to be when so many bytes are alive.
+func percentFor(live uint64) int {
+	return int(min(max(leastPercent, garbage*100/max(live, 1)), mostPercent))
+}
+
 const (
-	// lookEvery is how often the collections of garbage are counted.
-	lookEvery = 10 * time.Second
+	// limitEvery is how often it is looked at how much is alive, and lookEvery how often the collections of garbage are counted.
+	limitEvery = time.Second
+	lookEvery  = 10 * time.Second
 	// burst is how many there are in that time, at least, while many PayUTokens are worked on, and calm how many, at most,
 	// when it is over: passes, renewals and scrapes go on.
 	burst = 3
 	calm  = 1
 )
 
-// memoryReturner returns memory to the system once a burst of work is over. The runtime does so slowly and in part: after
+// memoryKeeper limits garbage, and returns memory to the system once a burst of work is over. The runtime does so slowly and in part: after
 // a start that decodes thousands of objects an operator would keep three times what it needs (docs/performance.md).
-type memoryReturner struct {
+type memoryKeeper struct {
 	// seen is how many collections there were at the last look, and due whether there was a burst since memory was returned.
 	seen uint64
 	due  bool
 }
 
 // NeedLeaderElection says that a standby returns memory, too: its caches are the same.
-func (*memoryReturner) NeedLeaderElection() bool { return false }
+func (*memoryKeeper) NeedLeaderElection() bool { return false }
 
-// Start returns memory after each burst, until ctx ends.
-func (m *memoryReturner) Start(ctx context.Context) error {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
+// Start limits garbage, and returns memory after each burst, until ctx ends.
+func (m *memoryKeeper) Start(ctx context.Context) error {
+	limit, look := time.NewTicker(limitEvery), time.NewTicker(lookEvery)
+	defer limit.Stop()
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-limit.C:
+			limitGarbage()
+		case <-look.C:
 			m.look()
 		}
 	}
 }
 
 // look returns memory if a burst is over. That takes a collection, since the last one counted what the burst was just using.
-func (m *memoryReturner) look() {
+func (m *memoryKeeper) look() {
 	since := collections() - m.seen
 	switch {
 	case since >= burst:
@@ -83,8 +106,11 @@ func (m *memoryReturner) look() {
 	m.seen = collections()
 }
 
-func collections() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+func collections() uint64 { return measured("/gc/cycles/total:gc-cycles") }
+
+// measured returns one of the runtime's own figures.
+func measured(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }

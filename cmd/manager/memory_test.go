@@ -13,7 +13,7 @@ import (
 func TestMemoryIsReturnedOnceABurstIsOver(t *testing.T) {
 	const size = 64 << 20
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collections come when the test says so
-	var m memoryReturner
+	var m memoryKeeper
 	work := func(collections int) {
 		for range 64 {
 			held := make([]byte, size/64)
@@ -43,6 +43,29 @@ func TestMemoryIsReturnedOnceABurstIsOver(t *testing.T) {
 		if before := collections(); returned() || collections() != before {
 			t.Error("garbage is collected although there was no burst")
 		}
+	}
+}
+
+func TestGarbageIsLimitedWhateverIsAlive(t *testing.T) {
+	for live, want := range map[uint64]int{0: 100, 1 << 20: 100, 16 << 20: 100, 32 << 20: 50, 64 << 20: 25, 1 << 30: 25} {
+		if got := percentFor(live); got != want {
+			t.Errorf("with %d bytes alive GOGC is %d, want %d", live, got, want)
+		}
+	}
+	const unchanged = 77
+	defer debug.SetGCPercent(debug.SetGCPercent(unchanged))
+	t.Setenv("GOGC", "77")
+	limitGarbage()
+	if got := debug.SetGCPercent(unchanged); got != unchanged {
+		t.Errorf("GOGC is %d although the user knows better", got)
+	}
+	t.Setenv("GOGC", "")
+	held := make([]byte, 128<<20)
+	runtime.GC()
+	limitGarbage()
+	runtime.KeepAlive(held)
+	if got := debug.SetGCPercent(unchanged); got != leastPercent {
+		t.Errorf("GOGC is %d with %d bytes alive, want %d", got, len(held), leastPercent)
 	}
 }
 
