@@ -65,8 +65,9 @@ const (
 	calm  = 1
 )
 
-// memoryKeeper limits garbage, and returns memory to the system once a burst of work is over. The runtime does so slowly and in part: after
-// a start that decodes thousands of objects an operator would keep three times what it needs (docs/performance.md).
+// memoryKeeper limits garbage, and returns memory to the system once a burst of work is over. The runtime does so slowly and
+// in part: after a start that decodes thousands of objects an operator would keep three times what it needs
+// (docs/performance.md).
 type memoryKeeper struct {
 	// seen is how many collections there were at the last look, and due whether there was a burst since memory was returned.
 	seen uint64
