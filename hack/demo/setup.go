@@ -11,7 +11,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
 	"github.com/payu-token-operator/payu-token-operator/test/process"
@@ -30,10 +29,7 @@ func (t *tour) startControlPlane(context.Context) error {
 		return err
 	}
 	t.later(t.cluster.Stop)
-	t.client, err = client.NewWithWatch(t.cluster.Config, client.Options{Scheme: t.cluster.Client.Scheme()})
-	if err != nil {
-		return err
-	}
+	t.client = t.cluster.Client
 	return t.sayVersion()
 }
 

@@ -11,7 +11,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -43,8 +42,7 @@ func TestEventsAreWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			requests := 0
-			user := newEventClient(t)
-			w := &EventWriter{Clock: clocktesting.NewFakePassiveClock(start), Client: interceptor.NewClient(user, interceptor.Funcs{
+			w := &EventWriter{Clock: clocktesting.NewFakePassiveClock(start), Client: interceptor.NewClient(cluster.Client, interceptor.Funcs{
 				Create: func(ctx context.Context, api client.WithWatch, o client.Object, options ...client.CreateOption) error {
 					requests++
 					if n := requests - 1; n < len(c.before) && c.before[n] != nil {
@@ -69,7 +67,7 @@ func TestEventsAreWritten(t *testing.T) {
 				t.Errorf("%d requests, want %d", requests, c.requests)
 			}
 			var list eventsv1.EventList
-			if err := user.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
+			if err := cluster.Client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
 				t.Fatal(err)
 			}
 			var written []string
@@ -86,19 +84,4 @@ func TestEventsAreWritten(t *testing.T) {
 			}
 		})
 	}
-}
-
-func newEventClient(t *testing.T) client.WithWatch {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{eventsv1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c, err := client.NewWithWatch(cluster.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

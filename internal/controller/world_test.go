@@ -94,7 +94,7 @@ func (w *world) reset() {
 	w.must(err)
 	w.namespace = namespace
 	w.wakeAt = map[string]time.Time{}
-	w.user = newUser(w)
+	w.user = newMirror(cluster.Client)
 	w.restart()
 }
 
@@ -123,17 +123,6 @@ func (w *world) restart() {
 	}
 	w.operator.prepare()
 	w.operator.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
-}
-
-// newUser returns a client for users and operator, see mirror.
-func newUser(w *world) client.WithWatch {
-	w.Helper()
-	scheme := runtime.NewScheme()
-	w.must(corev1.AddToScheme(scheme))
-	w.must(v1alpha1.AddToScheme(scheme))
-	c, err := client.NewWithWatch(cluster.Config, client.Options{Scheme: scheme})
-	w.must(err)
-	return newMirror(c)
 }
 
 // apiFaults makes requests of the operator to the API server fail.

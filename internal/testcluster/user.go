@@ -20,8 +20,8 @@ import (
 // User is somebody whom the API server knows, with the means to talk to it.
 type User struct {
 	Config      *rest.Config
-	Client      client.Client // knows the PayUToken and the kinds of Kubernetes
-	Kubeconfig  string        // the path of a file
+	Client      client.WithWatch // knows the PayUToken and the kinds of Kubernetes
+	Kubeconfig  string           // the path of a file
 	KubectlPath string
 
 	cache string // a folder for kubectl: the one in HOME speaks of another cluster that had our port
@@ -65,7 +65,7 @@ func (u *User) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-func newClient(config *rest.Config) (client.Client, error) {
+func newClient(config *rest.Config) (client.WithWatch, error) {
 	known := runtime.NewScheme()
 	if err := scheme.AddToScheme(known); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func newClient(config *rest.Config) (client.Client, error) {
 	if err := v1alpha1.AddToScheme(known); err != nil {
 		return nil, err
 	}
-	return client.New(config, client.Options{Scheme: known})
+	return client.NewWithWatch(config, client.Options{Scheme: known})
 }
 
 func writeTemp(dir string, content []byte) (string, error) {

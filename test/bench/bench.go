@@ -126,10 +126,7 @@ func (b *bench) startCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.client, err = client.NewWithWatch(b.cluster.Config, client.Options{Scheme: b.cluster.Client.Scheme()})
-	if err != nil {
-		return err
-	}
+	b.client = b.cluster.Client
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, err = b.cluster.Kubectl(ctx, "apply", "-k", filepath.Join(b.root, "config", "default"))

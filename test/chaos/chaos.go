@@ -115,10 +115,7 @@ func (c *chaos) startCluster(ctx context.Context) error {
 		return err
 	}
 	c.later(c.cluster.Stop)
-	c.client, err = client.NewWithWatch(c.cluster.Config, client.Options{Scheme: c.cluster.Client.Scheme()})
-	if err != nil {
-		return err
-	}
+	c.client = c.cluster.Client
 	ctx, cancel := within(ctx, patience, "kubectl applies config/default")
 	defer cancel()
 	_, err = c.cluster.Kubectl(ctx, "apply", "-k", "config/default")

@@ -243,11 +243,10 @@ type story struct {
 // follow begins with what is there now; the PayUToken need not be there yet.
 func (w *world) follow(name string) *story {
 	w.Helper()
-	c := must(client.NewWithWatch(cluster.Config, client.Options{Scheme: cluster.Client.Scheme()}))(w)
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind)
 	s := &story{world: w, name: name}
-	s.watch = must(c.Watch(w.ctx, list, client.InNamespace(w.namespace), client.MatchingFields{"metadata.name": name}))(w)
+	s.watch = must(cluster.Client.Watch(w.ctx, list, client.InNamespace(w.namespace), client.MatchingFields{"metadata.name": name}))(w)
 	w.Cleanup(s.watch.Stop)
 	return s
 }
