@@ -36,17 +36,13 @@ const (
 	mostPercent  = 100
 )
 
-// saveMemory has the runtime collect garbage sooner than it does by itself, unless GOGC says when.
-func saveMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(leastPercent)
-	}
-}
+// saveMemory has the runtime collect garbage sooner than it does by itself.
+func saveMemory() { collectAt(leastPercent) }
 
-// limitGarbage has the runtime collect garbage when there is too much, unless GOGC says when.
-func limitGarbage() {
+// collectAt sets GOGC, unless the environment does.
+func collectAt(percent int) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(percentFor(measured("/gc/heap/live:bytes")))
+		debug.SetGCPercent(percent)
 	}
 }
 
@@ -72,6 +68,8 @@ type memoryKeeper struct {
 	// seen is how many collections there were at the last look, and due whether there was a burst since memory was returned.
 	seen uint64
 	due  bool
+	// percent is what GOGC was set to last.
+	percent int
 }
 
 // NeedLeaderElection says that a standby returns memory, too: its caches are the same.
@@ -87,10 +85,18 @@ func (m *memoryKeeper) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-limit.C:
-			limitGarbage()
+			m.limitGarbage()
 		case <-look.C:
 			m.look()
 		}
+	}
+}
+
+// limitGarbage has the runtime collect garbage when there is too much. To say so stops the world, and is done for changes only.
+func (m *memoryKeeper) limitGarbage() {
+	if percent := percentFor(measured("/gc/heap/live:bytes")); percent != m.percent {
+		m.percent = percent
+		collectAt(percent)
 	}
 }
 

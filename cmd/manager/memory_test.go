@@ -55,14 +55,14 @@ func TestGarbageIsLimitedWhateverIsAlive(t *testing.T) {
 	const unchanged = 77
 	defer debug.SetGCPercent(debug.SetGCPercent(unchanged))
 	t.Setenv("GOGC", "77")
-	limitGarbage()
+	new(memoryKeeper).limitGarbage()
 	if got := debug.SetGCPercent(unchanged); got != unchanged {
 		t.Errorf("GOGC is %d although the user knows better", got)
 	}
 	t.Setenv("GOGC", "")
 	held := make([]byte, 128<<20)
 	runtime.GC()
-	limitGarbage()
+	new(memoryKeeper).limitGarbage()
 	runtime.KeepAlive(held)
 	if got := debug.SetGCPercent(unchanged); got != leastPercent {
 		t.Errorf("GOGC is %d with %d bytes alive, want %d", got, len(held), leastPercent)
