@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -51,18 +50,18 @@ func (b *bench) bareSteadily(ctx context.Context, s *section, n int) error {
 	if err != nil {
 		return err
 	}
-	start, err1 := usageOf(os.Getpid())
-	began, next := time.Now(), time.Tick(every)
-	for i := range times {
-		<-next
-		if err := b.bareOne(ctx, namespace, i); err != nil {
-			return err
+	cpu, took, err := cpuOf(os.Getpid(), func() error {
+		next := time.Tick(every)
+		for i := range times {
+			<-next
+			if err := b.bareOne(ctx, namespace, i); err != nil {
+				return err
+			}
 		}
-	}
-	took := time.Since(began)
-	end, err2 := usageOf(os.Getpid())
-	s.add("bare loop, as often as renewals", shown(took), "", times, "", end.cpu-start.cpu, percent(float64(end.cpu-start.cpu)/float64(took)))
-	return errors.Join(err1, err2)
+		return nil
+	})
+	s.add("bare loop, as often as renewals", shown(took), "", times, "", cpu, percent(float64(cpu)/float64(took)))
+	return err
 }
 
 // bareSecret is as large as the operator's.

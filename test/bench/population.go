@@ -223,16 +223,19 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 		if err != nil {
 			return err
 		}
-		began := time.Now()
-		start, err1 := usageOf(m.PID())
-		read, err2 := m.readings(ctx, lasts, readEvery)
-		end, err3 := usageOf(m.PID())
-		took := time.Since(began)
-		after, err4 := b.countWork(ctx, m)
-		share := float64(end.cpu-start.cpu) / float64(took)
+		var read int
+		cpu, took, err := cpuOf(m.PID(), func() (err error) {
+			read, err = m.readings(ctx, lasts, readEvery)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		after, err := b.countWork(ctx, m)
+		share := float64(cpu) / float64(took)
 		shares = append(shares, share)
-		s.add(what, shown(took), after.passes-before.passes, after.renewals-before.renewals, read, end.cpu-start.cpu, percent(share))
-		return errors.Join(err1, err2, err3, err4)
+		s.add(what, shown(took), after.passes-before.passes, after.renewals-before.renewals, read, cpu, percent(share))
+		return err
 	}
 	if err := errors.Join(measure("nothing is due", b.minute, 0), measure("metrics", b.minute, scrapeEvery)); err != nil {
 		return s, err

@@ -34,6 +34,16 @@ type usage struct {
 	most     float64 // bytes that were ever resident
 }
 
+// cpuOf returns how long do takes, and how much CPU time a process takes meanwhile.
+func cpuOf(pid int, do func() error) (cpu, took time.Duration, err error) {
+	before, err1 := usageOf(pid)
+	began := time.Now()
+	err2 := do()
+	took = time.Since(began)
+	after, err3 := usageOf(pid)
+	return after.cpu - before.cpu, took, errors.Join(err1, err2, err3)
+}
+
 // ticksPerSecond is USER_HZ, which is the same on all that Linux runs on today.
 const ticksPerSecond = 100
 
