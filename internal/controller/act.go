@@ -179,8 +179,8 @@ func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 	return r.applyTarget(ctx, s, secret, s.memory.landed)
 }
 
-// applyTarget writes the target, which holds the AccessToken then, unless the same was written too often of late: then somebody else keeps changing
-// it, and two writers would fight for ever.
+// applyTarget writes the target, which holds the AccessToken then, unless the same was written too often of late: then somebody
+// else keeps changing it, and two writers would fight for ever.
 func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token string) error {
 	m := s.memory
 	mark := payu.Digest(secret.Annotations[v1alpha1.AnnotationSource])
