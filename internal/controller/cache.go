@@ -35,8 +35,9 @@ func CacheOptions(namespaces []string, tokens labels.Selector) cache.Options {
 		DefaultNamespaces: inNamespaces(namespaces),
 		DefaultTransform:  newCommon().compact,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.PayUToken{}: {Label: tokens},
-			&corev1.Secret{}:      {Label: OwnSecrets(), UnsafeDisableDeepCopy: ptr.To(true)}, // they are never changed in place
+			// Neither is ever changed in place.
+			&v1alpha1.PayUToken{}: {Label: tokens, UnsafeDisableDeepCopy: ptr.To(true)},
+			&corev1.Secret{}:      {Label: OwnSecrets(), UnsafeDisableDeepCopy: ptr.To(true)},
 		},
 	}
 }
@@ -149,7 +150,7 @@ func (c *common) compactSecret(secret *corev1.Secret) {
 }
 
 func (c *common) compactMeta(kind *metav1.TypeMeta, object *metav1.ObjectMeta) {
-	*kind = metav1.TypeMeta{} // whoever reads from the cache gets it anew
+	*kind = metav1.TypeMeta{} // the Go type says as much
 	object.ManagedFields = nil
 	object.Namespace = one(c, object.Namespace)
 	object.Labels, object.Annotations = withCommonKeys(c, object.Labels), withCommonKeys(c, object.Annotations)

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -131,4 +132,37 @@ func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectL
 		slices.SortFunc(into.Items, func(a, b v1alpha1.PayUToken) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return nil
+}
+
+// loans are the objects that a cache has given to the operator: what is inside of them is the cache's, which copies none.
+type loans struct {
+	mu         sync.Mutex
+	lent, kept []client.Object
+}
+
+func (l *loans) wrap(c client.WithWatch) client.WithWatch {
+	return interceptor.NewClient(c, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			err := c.Get(ctx, key, o, options...)
+			lent := reflect.New(reflect.TypeOf(o).Elem())
+			lent.Elem().Set(reflect.ValueOf(o).Elem())
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.lent, l.kept = append(l.lent, lent.Interface().(client.Object)), append(l.kept, o.DeepCopyObject().(client.Object))
+			return err
+		},
+	})
+}
+
+// changed returns those that the operator has changed, and forgets all.
+func (l *loans) changed() (list []client.Object) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, lent := range l.lent {
+		if !reflect.DeepEqual(lent, l.kept[i]) {
+			list = append(list, lent)
+		}
+	}
+	l.lent, l.kept = nil, nil
+	return list
 }

@@ -188,6 +188,7 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 	if stale, err = r.catchUp(ctx, &s); err != nil || stale {
 		return s, stale, err
 	}
+	token = s.token
 	m.study(token)
 	if s.rival, err = r.rivalOf(ctx, token); err != nil {
 		return s, false, err
@@ -254,9 +255,11 @@ func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err
 		return true, nil
 	}
 	m.secretSeen = true
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.token), s.token); err != nil {
+	live := &v1alpha1.PayUToken{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.token), live); err != nil {
 		return false, err
 	}
+	s.token = live
 	return false, r.lookLive(ctx, s)
 }
 

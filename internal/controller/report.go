@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -18,19 +19,29 @@ import (
 func (r *Reconciler) report(ctx context.Context, s situation, status v1alpha1.PayUTokenStatus) error {
 	before := s.token.Status
 	if !equality.Semantic.DeepEqual(before, status) {
-		stored := s.token.DeepCopy()
-		s.token.Status = status
-		err := r.Client.Status().Patch(ctx, s.token, client.MergeFrom(stored), client.FieldOwner(v1alpha1.ManagedBy))
+		written, err := r.writeStatus(ctx, s.token, status)
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("writing the status: %w", err)
 		}
-		s.memory.statusVersion = s.token.ResourceVersion
+		s.memory.statusVersion = written
 	}
 	r.announceToken(ctx, s, status)
 	if trouble := newTrouble(before, status); trouble != nil && (!s.progress.InFlight || s.problem() != nil) {
 		r.announceTrouble(ctx, s.token, trouble)
 	}
 	return nil
+}
+
+// writeStatus returns the resourceVersion of the PayUToken with its new status, empty with an error.
+func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.PayUToken, status v1alpha1.PayUTokenStatus) (string, error) {
+	// The patch is what differs in JSON, and of a PayUToken only the status can.
+	patch, err := client.MergeFrom(&v1alpha1.PayUToken{Status: token.Status}).Data(&v1alpha1.PayUToken{Status: status})
+	if err != nil {
+		return "", err
+	}
+	written := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: token.Namespace, Name: token.Name}}
+	err = r.Client.Status().Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	return written.ResourceVersion, err
 }
 
 // announceToken tells of a token that was written.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -67,6 +68,7 @@ type world struct {
 	user      client.WithWatch // the API server as users see it
 	api       client.WithWatch // the API server as the operator sees it: tests put faults in its way
 	faults    *apiFaults
+	loans     *loans
 	operator  *Reconciler
 	events    *eventLog
 	wakeAt    map[string]time.Time
@@ -77,7 +79,7 @@ var start = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 
 func newWorld(t *testing.T, config payutest.Config) *world {
 	t.Helper()
-	w := &world{tester: t, ctx: t.Context(), clock: clocktesting.NewFakePassiveClock(start), faults: &apiFaults{}}
+	w := &world{tester: t, ctx: t.Context(), clock: clocktesting.NewFakePassiveClock(start), faults: &apiFaults{}, loans: &loans{}}
 	config.Clock = w.clock.Now
 	if config.Clients == nil {
 		config.Clients = []payutest.Client{{ID: "merchant", Secret: secretOne}}
@@ -110,7 +112,7 @@ func (w *world) restart() {
 		CAs:      pem, Timeout: 2 * time.Second, UserAgent: "test", Now: w.clock.Now,
 	})
 	w.must(err)
-	w.api = w.faults.wrap(w.user)
+	w.api = w.loans.wrap(w.faults.wrap(w.user))
 	w.events = &eventLog{}
 	w.operator = &Reconciler{
 		Client: w.api, Others: w.api, Live: w.api,
@@ -232,7 +234,11 @@ func (w *world) look(name string) (reconcile.Result, error) {
 	for i := range list.Items {
 		w.operator.references.replace(nil, &list.Items[i])
 	}
-	return w.operator.Reconcile(w.ctx, requestFor(w, name))
+	result, err := w.operator.Reconcile(w.ctx, requestFor(w, name))
+	for _, o := range w.loans.changed() {
+		w.Errorf("the operator has changed %s %q, which it had from a cache, in place", reflect.TypeOf(o).Elem().Name(), o.GetName())
+	}
+	return result, err
 }
 
 // pass lets time go by: whoever is due is looked at when it is due.
