@@ -183,7 +183,7 @@ func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 // else keeps changing it, and two writers would fight for ever.
 func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token string) error {
 	m := s.memory
-	mark := payu.Digest(secret.Annotations[v1alpha1.AnnotationSource])
+	mark := payu.DigestOf(secret.Annotations[v1alpha1.AnnotationSource])
 	if mark == m.written && m.fights(s.now) {
 		m.refuse(s, stalled(v1alpha1.ReasonTargetConflict, fmt.Sprintf(
 			"Another controller or user keeps changing Secret %q: stop it, or name another Secret in spec.target.name", s.token.TargetName())), fightPause)

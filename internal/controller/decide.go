@@ -24,7 +24,7 @@ type situation struct {
 
 	// version is that of the credentials, zero if they are not in the cache; versionDigest is its digest.
 	version       version
-	versionDigest string
+	versionDigest payu.Digest
 	// read is true once the credentials were read in this pass.
 	read bool
 	// unreadable is what is wrong with them, nil if nothing is.

@@ -25,12 +25,12 @@ type memory struct {
 	// which spec and which credentials they hold.
 	origin  payu.Source
 	key     payu.Key
-	inputs  string
+	inputs  payu.Digest
 	version version
 
 	// token is the last token that was to be written, or was found whole, and source what it was made from (Key.Source).
 	token  payu.Token
-	source string
+	source payu.Digest
 	// landed is the AccessToken whose write was last accepted, or that was found whole.
 	landed string
 
@@ -38,7 +38,7 @@ type memory struct {
 	// attemptSource counts attempt Attempts.
 	tried         provocation
 	attempt       int
-	attemptSource string
+	attemptSource payu.Digest
 
 	// refusal is why the API server refused the last write of the target, nil if it did not; writeFailures counts
 	// the refusals in a row, nextWrite is when to try again.
@@ -50,7 +50,7 @@ type memory struct {
 	wanted int
 
 	// written is a digest of the last write's seal, repairs are the moments at which the same was written once more.
-	written string
+	written payu.Digest
 	repairs []time.Time
 	// unannounced is true from a write of the target until it was told of.
 	unannounced bool
@@ -86,25 +86,25 @@ func triedBefore(token *v1alpha1.PayUToken) provocation {
 
 // knows reports whether the remembered key is that of the present spec and credentials.
 func (m *memory) knows(v version) bool {
-	return m.key.Source != "" && m.version == v && m.inputs == m.blueprint.inputs
+	return m.key != payu.Key{} && m.version == v && m.inputs == m.blueprint.inputs
 }
 
 // memories holds what is known of every PayUToken, and which PayUTokens share a source.
 type memories struct {
 	mu      sync.Mutex
 	members map[types.NamespacedName]*member
-	sharers map[string]*sharers // by Key.Source
+	sharers map[payu.Digest]*sharers // by Key.Source
 	// accepted is when the API server last accepted a new target, by kindOf.
-	accepted map[string]time.Time
+	accepted map[payu.Digest]time.Time
 }
 
 // member is one PayUToken among all.
 type member struct {
 	name   types.NamespacedName
 	memory *memory
-	// source is the Key.Source that it shares with others, empty if it is not known. fetchedAt is when the token was fetched
+	// source is the Key.Source that it shares with others, zero if it is not known. fetchedAt is when the token was fetched
 	// that its target holds, zero if it holds none.
-	source    string
+	source    payu.Digest
 	fetchedAt time.Time
 	// wakeAt is when its next pass is due, zero before the first.
 	wakeAt time.Time
@@ -136,7 +136,7 @@ func (s *sharers) hold(m *member, fetchedAt time.Time) {
 }
 
 func newMemories() *memories {
-	return &memories{members: map[types.NamespacedName]*member{}, sharers: map[string]*sharers{}, accepted: map[string]time.Time{}}
+	return &memories{members: map[types.NamespacedName]*member{}, sharers: map[payu.Digest]*sharers{}, accepted: map[payu.Digest]time.Time{}}
 }
 
 // of returns the memory of a PayUToken, fresh if there is none yet of its UID.
@@ -155,16 +155,16 @@ func (all *memories) of(token *v1alpha1.PayUToken) *memory {
 	return m.memory
 }
 
-// share notes the source of a PayUToken (empty: none), and returns the one that nobody has any more because of it.
-func (all *memories) share(name types.NamespacedName, source string) (orphan string) {
+// share notes the source of a PayUToken (zero: none), and returns the one that nobody has any more because of it.
+func (all *memories) share(name types.NamespacedName, source payu.Digest) (orphan payu.Digest) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	m := all.members[name]
 	if m == nil || m.source == source {
-		return ""
+		return payu.Digest{}
 	}
 	orphan = all.leave(m)
-	if source == "" {
+	if source.IsZero() {
 		return orphan
 	}
 	m.source = source
@@ -176,17 +176,17 @@ func (all *memories) share(name types.NamespacedName, source string) (orphan str
 }
 
 // leave has a member share no source, and returns the one that nobody has any more because of it.
-func (all *memories) leave(m *member) (orphan string) {
+func (all *memories) leave(m *member) (orphan payu.Digest) {
 	source := m.source
 	s := all.sharers[source]
 	if s == nil {
-		return ""
+		return payu.Digest{}
 	}
 	s.hold(m, time.Time{})
 	s.members = slices.DeleteFunc(s.members, func(other *member) bool { return other == m })
-	m.source = ""
+	m.source = payu.Digest{}
 	if len(s.members) > 0 {
-		return ""
+		return payu.Digest{}
 	}
 	delete(all.sharers, source)
 	return source
@@ -198,7 +198,7 @@ func (all *memories) hold(name types.NamespacedName, fetchedAt, known time.Time)
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	m := all.members[name]
-	if m == nil || m.source == "" {
+	if m == nil || m.source.IsZero() {
 		return fetchedAt, nil
 	}
 	s := all.sharers[m.source]
@@ -215,19 +215,19 @@ func (all *memories) hold(name types.NamespacedName, fetchedAt, known time.Time)
 }
 
 // forget drops a PayUToken that is gone, and returns the source that nobody has any more because of it.
-func (all *memories) forget(name types.NamespacedName) (orphan string) {
+func (all *memories) forget(name types.NamespacedName) (orphan payu.Digest) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	m := all.members[name]
 	if m == nil {
-		return ""
+		return payu.Digest{}
 	}
 	delete(all.members, name)
 	return all.leave(m)
 }
 
 // wake returns the PayUTokens that share a source, and notes that they are to be looked at.
-func (all *memories) wake(source string) (names []types.NamespacedName) {
+func (all *memories) wake(source payu.Digest) (names []types.NamespacedName) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	s := all.sharers[source]
@@ -254,7 +254,7 @@ func (all *memories) waiting() (names []types.NamespacedName) {
 }
 
 // accept notes whether the API server has accepted a new target of a kind.
-func (all *memories) accept(kind string, at time.Time, accepted bool) {
+func (all *memories) accept(kind payu.Digest, at time.Time, accepted bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if !accepted {
@@ -262,13 +262,13 @@ func (all *memories) accept(kind string, at time.Time, accepted bool) {
 		return
 	}
 	if _, known := all.accepted[kind]; !known {
-		maps.DeleteFunc(all.accepted, func(_ string, last time.Time) bool { return !isFresh(last, at) })
+		maps.DeleteFunc(all.accepted, func(_ payu.Digest, last time.Time) bool { return !isFresh(last, at) })
 	}
 	all.accepted[kind] = at
 }
 
 // accepts reports whether the API server has just accepted a new target of a kind.
-func (all *memories) accepts(kind string, now time.Time) bool {
+func (all *memories) accepts(kind payu.Digest, now time.Time) bool {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	last, known := all.accepted[kind]

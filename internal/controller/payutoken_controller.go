@@ -144,20 +144,20 @@ func (r *Reconciler) reportExpiry(ctx context.Context, s situation, trouble erro
 func (r *Reconciler) now() time.Time { return r.Clock.Now().Round(0).UTC() }
 
 // share notes which source a PayUToken has, so that it is woken when its token changes.
-func (r *Reconciler) share(token *v1alpha1.PayUToken, source string) {
-	if orphan := r.memories.share(client.ObjectKeyFromObject(token), source); orphan != "" {
+func (r *Reconciler) share(token *v1alpha1.PayUToken, source payu.Digest) {
+	if orphan := r.memories.share(client.ObjectKeyFromObject(token), source); !orphan.IsZero() {
 		r.Tokens.Forget(orphan)
 	}
 }
 
 func (r *Reconciler) forget(name types.NamespacedName) {
-	if orphan := r.memories.forget(name); orphan != "" {
+	if orphan := r.memories.forget(name); !orphan.IsZero() {
 		r.Tokens.Forget(orphan)
 	}
 }
 
 // wake has all PayUTokens of a source looked at: their token has changed, or the request for it has failed.
-func (r *Reconciler) wake(source string) {
+func (r *Reconciler) wake(source payu.Digest) {
 	for _, name := range r.memories.wake(source) {
 		r.queue.Add(reconcile.Request{NamespacedName: name})
 	}
@@ -204,7 +204,7 @@ func (r *Reconciler) gather(ctx context.Context, token *v1alpha1.PayUToken, m *m
 		r.share(token, m.key.Source)
 		s.source, s.progress = &m.origin, r.Tokens.Look(m.key)
 	case s.right():
-		if m.key.Source == "" {
+		if m.key.Source.IsZero() {
 			r.share(token, s.holding.seal.source)
 		}
 		s.progress = payu.Progress{Token: r.Tokens.Look(payu.Key{Source: s.holding.seal.source}).Token}

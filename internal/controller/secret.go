@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,33 +20,43 @@ import (
 // seal is the annotation auth.payu.in/source of a target Secret: digests of what the Secret was made from. It lets
 // a restarted operator see, from caches alone, that a Secret is as it should be.
 type seal struct {
-	source      string // payu.Key.Source
-	credentials string // the version of the credentials Secret
-	spec        string // what of the spec the source and the data are made from
-	shape       string // the rest of the Secret: type, labels, annotations, owner
-	data        string // the data as written
+	source      payu.Digest // payu.Key.Source
+	credentials payu.Digest // the version of the credentials Secret
+	spec        payu.Digest // what of the spec the source and the data are made from
+	shape       payu.Digest // the rest of the Secret: type, labels, annotations, owner
+	data        payu.Digest // the data as written
 }
 
+// String returns the seal as it stands in the annotation.
 func (s seal) String() string {
-	return strings.Join([]string{s.source, s.credentials, s.spec, s.shape, s.data}, ".")
+	return fmt.Sprintf("%v.%v.%v.%v.%v", s.source, s.credentials, s.spec, s.shape, s.data)
 }
 
+// parseSeal reads the annotation. If it is none that the operator wrote, the seal is zero, which fits no Secret.
 func parseSeal(annotation string) seal {
+	var s seal
 	parts := strings.Split(annotation, ".")
-	if len(parts) != 5 {
+	digests := []*payu.Digest{&s.source, &s.credentials, &s.spec, &s.shape, &s.data}
+	if len(parts) != len(digests) {
 		return seal{}
 	}
-	return seal{source: parts[0], credentials: parts[1], spec: parts[2], shape: parts[3], data: parts[4]}
+	for i, d := range digests {
+		var err error
+		if *d, err = payu.ParseDigest(parts[i]); err != nil {
+			return seal{}
+		}
+	}
+	return s
 }
 
-func (v version) digest() string {
-	return payu.Digest("credentials", string(v.uid), v.resourceVersion)
+func (v version) digest() payu.Digest {
+	return payu.DigestOf("credentials", string(v.uid), v.resourceVersion)
 }
 
 // blueprint is what the spec of a PayUToken asks for, worked out once for each of its generations.
 type blueprint struct {
 	generation          int64
-	inputs, spec, shape string // digests
+	inputs, spec, shape payu.Digest
 	// problem is what is wrong with the template, nil if nothing is.
 	problem *problem
 }
@@ -62,35 +73,35 @@ func (m *memory) study(token *v1alpha1.PayUToken) {
 }
 
 // inputsDigest covers what decides the source, given a version of the credentials.
-func inputsDigest(token *v1alpha1.PayUToken) string {
+func inputsDigest(token *v1alpha1.PayUToken) payu.Digest {
 	ref := token.Spec.CredentialsSecretRef
 	parts := []string{"inputs", string(token.Spec.Environment), string(ref.Name), string(ref.ClientIDKey), string(ref.ClientSecretKey)}
-	return payu.Digest(append(parts, slices.Sorted(slices.Values(scopes(token)))...)...)
+	return payu.DigestOf(append(parts, slices.Sorted(slices.Values(scopes(token)))...)...)
 }
 
-func specDigest(token *v1alpha1.PayUToken) string {
-	return payu.Digest(append([]string{"spec", inputsDigest(token)}, flatten(texts(token))...)...)
+func specDigest(token *v1alpha1.PayUToken) payu.Digest {
+	return payu.DigestOf(append([]string{"spec", inputsDigest(token).String()}, flatten(texts(token))...)...)
 }
 
 // shapeDigest covers all of a target but its data, for an owner.
-func shapeDigest(token *v1alpha1.PayUToken, owner string) string {
+func shapeDigest(token *v1alpha1.PayUToken, owner string) payu.Digest {
 	template := token.Spec.Target.Template
 	parts := []string{"shape", string(secretType(token)), string(token.Spec.Target.DeletionPolicy), owner}
 	parts = append(parts, flatten(template.Metadata.Labels)...)
-	return payu.Digest(append(append(parts, "annotations"), flatten(template.Metadata.Annotations)...)...)
+	return payu.DigestOf(append(append(parts, "annotations"), flatten(template.Metadata.Annotations)...)...)
 }
 
 // kindOf returns a digest of what the API server may judge a new target by: its namespace, and all that is not of this
 // PayUToken alone.
-func kindOf(token *v1alpha1.PayUToken) string { return shapeDigest(token, token.Namespace) }
+func kindOf(token *v1alpha1.PayUToken) payu.Digest { return shapeDigest(token, token.Namespace) }
 
 // dataDigest covers the data and, since they say as much about the token, the times in the annotations.
-func dataDigest(data map[string][]byte, fetchedAt, expiresAt string) string {
+func dataDigest(data map[string][]byte, fetchedAt, expiresAt string) payu.Digest {
 	parts := []string{"data", fetchedAt, expiresAt}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		parts = append(parts, key, string(data[key]))
 	}
-	return payu.Digest(parts...)
+	return payu.DigestOf(parts...)
 }
 
 func flatten(m map[string]string) []string {
@@ -168,7 +179,7 @@ func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *pr
 
 // secretFor returns the target Secret, whole, as it is applied. source is the Key.Source that the token was made from,
 // credentials the digest of the version of the credentials.
-func (s situation) secretFor(held payu.Token, data map[string][]byte, source, credentials string) *corev1ac.SecretApplyConfiguration {
+func (s situation) secretFor(held payu.Token, data map[string][]byte, source, credentials payu.Digest) *corev1ac.SecretApplyConfiguration {
 	token := s.token
 	mark := seal{
 		source:      source,
@@ -230,7 +241,7 @@ func holdingIn(secret *corev1.Secret, token *v1alpha1.PayUToken) holding {
 	}
 	fetched, expires := secret.Annotations[v1alpha1.AnnotationFetchedAt], secret.Annotations[v1alpha1.AnnotationExpiresAt]
 	h := holding{seal: parseSeal(secret.Annotations[v1alpha1.AnnotationSource]), marked: isMarked(secret, token)}
-	h.intact = h.seal.data != "" && h.seal.data == dataDigest(ownData(secret, token), fetched, expires)
+	h.intact = h.seal.data == dataDigest(ownData(secret, token), fetched, expires)
 	fetchedAt, err1 := time.Parse(time.RFC3339, fetched)
 	expiresAt, err2 := time.Parse(time.RFC3339, expires)
 	if err1 != nil || err2 != nil || !h.intact {

@@ -70,26 +70,48 @@ type Source struct {
 
 // Key tells sources apart without giving anything away: a digest of a source, and one of its client.
 type Key struct {
-	Source string
-	Client string
+	Source Digest
+	Client Digest
 }
 
 // Key returns the key of the source.
 func (s Source) Key() Key {
-	client := Digest("client", s.Environment, s.Credentials.ClientID, s.Credentials.ClientSecret)
-	return Key{Client: client, Source: Digest(append([]string{"source", client}, sortedSet(s.Scopes)...)...)}
+	client := DigestOf("client", s.Environment, s.Credentials.ClientID, s.Credentials.ClientSecret)
+	return Key{Client: client, Source: DigestOf(append([]string{"source", client.String()}, sortedSet(s.Scopes)...)...)}
 }
 
-// Digest returns 128 bits of the SHA-256 of the parts, in hexadecimal. Different lists of parts have different
-// digests. A client secret of PayU is random and long, so that nobody finds it by trying.
-func Digest(parts ...string) string {
-	h := sha256.New()
+// Digest is 128 bits of a SHA-256. The zero Digest is that of nothing.
+type Digest [16]byte
+
+// DigestOf returns the digest of the parts. Different lists of parts have different digests. A client secret of PayU is
+// random and long, so that nobody finds it by trying.
+func DigestOf(parts ...string) Digest {
+	var list []byte
 	for _, p := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
-		h.Write([]byte(p))
+		list = binary.BigEndian.AppendUint64(list, uint64(len(p)))
+		list = append(list, p...)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(list)
+	return Digest(sum[:16])
 }
+
+// ParseDigest reads what String returned; of anything else it returns an error.
+func ParseDigest(s string) (d Digest, err error) {
+	decoded, err := hex.DecodeString(s)
+	if err == nil && len(decoded) != len(d) {
+		err = fmt.Errorf("a digest has %d bytes, and not %d", len(d), len(decoded))
+	}
+	if err != nil {
+		return d, err
+	}
+	return Digest(decoded), nil
+}
+
+// IsZero reports whether the digest is that of nothing.
+func (d Digest) IsZero() bool { return d == Digest{} }
+
+// String returns the digest in hexadecimal.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 func sortedSet(list []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(list)))

@@ -15,12 +15,12 @@ type life struct {
 	server  *payutest.Running
 	client  *payu.Client
 	tokens  *payu.Tokens
-	changed chan string
+	changed chan payu.Digest
 	held    payu.Token // what the target Secret has
 }
 
 func live(t *testing.T, config payutest.Config) *life {
-	l := &life{t: t, clock: newClock(), changed: make(chan string)}
+	l := &life{t: t, clock: newClock(), changed: make(chan payu.Digest)}
 	config.Clock, config.Clients = l.Now, []payutest.Client{shop}
 	l.server = payutest.Run(t, config)
 	l.client = newClient(t, l.server.URL, l.server.CA.PEM(), long, l.Now)
@@ -35,7 +35,7 @@ func (l *life) restart() {
 		Now:     l.Now,
 		Random:  func() float64 { return 0.5 },
 		MayAsk:  func() bool { return true },
-		Changed: func(source string) { l.changed <- source },
+		Changed: func(source payu.Digest) { l.changed <- source },
 		Observe: func(string, time.Duration, bool, *payu.Error) {},
 	}
 }

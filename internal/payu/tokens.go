@@ -28,13 +28,13 @@ type Tokens struct {
 	// until it may.
 	MayAsk func() bool
 	// Changed is called after each request with the Key.Source that it was for.
-	Changed func(source string)
+	Changed func(source Digest)
 	// Observe is called after each request, for metrics.
 	Observe func(environment string, took time.Duration, reused bool, err *Error)
 
 	mu      sync.Mutex
-	states  map[string]*Progress // by Key.Source
-	holds   map[string]hold      // by Key.Client
+	states  map[Digest]*Progress // by Key.Source
+	holds   map[Digest]hold      // by Key.Client
 	slots   map[string]chan struct{}
 	stopped bool
 	running sync.WaitGroup
@@ -117,7 +117,7 @@ func (t *Tokens) Restore(key Key, failures int, nextAttempt time.Time, heldFor *
 
 // Forget drops a source that nobody asks for any more; one with a request in flight when that has ended, unless
 // somebody has looked at it again.
-func (t *Tokens) Forget(source string) {
+func (t *Tokens) Forget(source Digest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.states[source]
@@ -147,9 +147,9 @@ func (t *Tokens) Ask(ctx context.Context, source Source, seen int, held Token) P
 	return t.look(key)
 }
 
-func (t *Tokens) state(source string) *Progress {
+func (t *Tokens) state(source Digest) *Progress {
 	if t.states == nil {
-		t.states = map[string]*Progress{}
+		t.states = map[Digest]*Progress{}
 	}
 	if t.states[source] == nil {
 		t.states[source] = &Progress{}
@@ -242,12 +242,12 @@ func (t *Tokens) fail(s *Progress, key Key) {
 // hold has the client wait, as long as another answer said if that is longer, and forgets waits that are over.
 func (t *Tokens) hold(until time.Time, err *Error, key Key) {
 	if t.holds == nil {
-		t.holds = map[string]hold{}
+		t.holds = map[Digest]hold{}
 	}
 	if until.After(t.look(key).HeldUntil) {
 		t.holds[key.Client] = hold{until: until, err: err}
 	}
-	maps.DeleteFunc(t.holds, func(_ string, h hold) bool { return !t.Now().Before(h.until) })
+	maps.DeleteFunc(t.holds, func(_ Digest, h hold) bool { return !t.Now().Before(h.until) })
 }
 
 // Drain waits until ctx ends, lets no request begin from then on, and returns when the last has ended: a token

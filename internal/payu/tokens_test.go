@@ -26,7 +26,7 @@ type bench struct {
 
 	mu       sync.Mutex
 	calls    []*call // begun, in order
-	changed  []string
+	changed  []payu.Digest
 	observed []observation
 }
 
@@ -56,7 +56,7 @@ func newBench(t *testing.T) *bench {
 		Random:  func() float64 { return b.random },
 		MayAsk:  func() bool { return !b.barred.Load() },
 		Request: b.request,
-		Changed: func(source string) {
+		Changed: func(source payu.Digest) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.changed = append(b.changed, source)
@@ -168,7 +168,7 @@ func TestOneRequestServesAllAskers(t *testing.T) {
 		b.reply(shop, token, nil)
 		want := payu.Progress{Attempts: 1, Token: token}
 		b.check("after the answer", b.Look(shop.Key()), want)
-		if key := shop.Key().Source; !slices.Equal(b.changed, []string{key}) {
+		if key := shop.Key().Source; !slices.Equal(b.changed, []payu.Digest{key}) {
 			t.Errorf("Changed was called with %q, want once with %s", b.changed, key)
 		}
 
@@ -584,7 +584,7 @@ func TestDrain(t *testing.T) {
 		if !ended {
 			t.Error("Drain does not end with the last request")
 		}
-		if !slices.Equal(b.changed, []string{running.Key().Source}) || b.Look(running.Key()).Token != token {
+		if !slices.Equal(b.changed, []payu.Digest{running.Key().Source}) || b.Look(running.Key()).Token != token {
 			t.Errorf("the token was not handed on: changed %q", b.changed)
 		}
 		if b.ask(running); b.begun() != 1 {
@@ -705,13 +705,13 @@ func TestTokensOverTLS(t *testing.T) {
 	server := payutest.Run(t, payutest.Config{
 		Clients: []payutest.Client{shop, other}, Mode: payutest.RevokePrevious, Latency: 5 * time.Millisecond,
 	})
-	changed := make(chan string, 1000)
+	changed := make(chan payu.Digest, 1000)
 	tokens := &payu.Tokens{
 		Request: newClient(t, server.URL, server.CA.PEM(), long, time.Now).Token,
 		Now:     time.Now,
 		Random:  func() float64 { return 0.5 },
 		MayAsk:  func() bool { return true },
-		Changed: func(source string) { changed <- source },
+		Changed: func(source payu.Digest) { changed <- source },
 		Observe: func(string, time.Duration, bool, *payu.Error) {},
 	}
 	sources := []payu.Source{shopSource(), shopSource(), shopSource()}
