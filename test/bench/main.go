@@ -82,11 +82,11 @@ type scale struct {
 var (
 	full = scale{
 		sizes: []int{500, 2000}, repeat: 3, singles: 30, counted: 200, sharers: 1000, sharded: 1000, populations: []int{100, 1000, 10_000},
-		foreign: []int{10_000, 50_000}, simulated: 10_000, rest: 30 * time.Second, minute: time.Minute, settling: 7 * time.Minute, steadily: passEvery,
+		foreign: []int{10_000, 50_000}, simulated: 10_000, rest: 30 * time.Second, minute: time.Minute, settling: 9 * time.Minute, steadily: passEvery,
 	}
 	quick = scale{
 		sizes: []int{50}, repeat: 1, singles: 5, counted: 10, sharers: 20, sharded: 50, populations: []int{20, 100},
-		foreign: []int{200}, simulated: 1000, rest: time.Second, minute: 5 * time.Second, settling: 40 * time.Second, steadily: 5 * time.Second,
+		foreign: []int{200}, simulated: 1000, rest: time.Second, minute: 5 * time.Second, settling: 45 * time.Second, steadily: 5 * time.Second,
 	}
 )
 

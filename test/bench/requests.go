@@ -53,10 +53,10 @@ func (b *bench) requests(ctx context.Context) (_ []section, err error) {
 	}{
 		{"new PayUToken, among many", 4, c.create},
 		{renewal, 4, c.renew},
-		{"idle pass", 0, func(ctx context.Context) error { return c.touch(ctx, tokenName) }},
+		{"idle pass", 0, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, tokenName, c.n) }},
 		{"PayUToken at a restart", 0, c.restart},
 		{"renewal, the first after a restart", noLimit, c.refresh},
-		{"edit of the credentials' labels", 0, func(ctx context.Context) error { return c.touch(ctx, credentialsName) }},
+		{"edit of the credentials' labels", 0, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, credentialsName, c.n) }},
 		{"PayUToken at a restart after such an edit", 0, c.restart},
 	} {
 		if err := step.cause(ctx); err != nil {
@@ -176,19 +176,6 @@ func (c *count) refresh(ctx context.Context) error {
 	return c.awaitRenewals(ctx, func(ctx context.Context, n int) error { return c.bench.refresh(ctx, c.namespace, n, "now") })
 }
 
-// touch has the operator look at every PayUToken, by an edit that means nothing to it of a Secret that is named so.
-func (c *count) touch(ctx context.Context, name func(int) string) error {
-	before, err := c.manager.passes(ctx)
-	if err != nil {
-		return err
-	}
-	err = each(ctx, workers, c.n, func(ctx context.Context, n int) error { return c.label(ctx, c.namespace, name(n)) })
-	if err != nil {
-		return err
-	}
-	return c.manager.awaitPasses(ctx, before+c.n)
-}
-
 // restart ends the operator and starts it again.
 func (c *count) restart(ctx context.Context) error {
 	stopped := c.manager
@@ -200,6 +187,19 @@ func (c *count) restart(ctx context.Context) error {
 		return err
 	}
 	return c.manager.awaitPasses(ctx, c.n)
+}
+
+// touch has an operator look at n PayUTokens, by an edit that means nothing to it of the Secrets that are named so.
+func (b *bench) touch(ctx context.Context, m *manager, namespace string, name func(int) string, n int) error {
+	before, err := m.passes(ctx)
+	if err != nil {
+		return err
+	}
+	err = each(ctx, workers, n, func(ctx context.Context, i int) error { return b.label(ctx, namespace, name(i)) })
+	if err != nil {
+		return err
+	}
+	return m.awaitPasses(ctx, before+n)
 }
 
 // label gives a label with a new value to a Secret.
