@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,9 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -131,7 +130,7 @@ func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
 }
 
 // sample returns the target with a token that is none, nil if the template cannot be rendered.
-func (s *situation) sample() *corev1ac.SecretApplyConfiguration {
+func (s *situation) sample() *corev1.Secret {
 	sample := payu.Token{AccessToken: "sample", Type: "Bearer", FetchedAt: s.now, ExpiresAt: s.now.Add(time.Hour)}
 	data, p := dataFor(s.token, sample)
 	if p != nil {
@@ -181,7 +180,7 @@ func (r *Reconciler) rewrite(ctx context.Context, s *situation) error {
 
 // applyTarget writes the target, which holds the AccessToken then, unless the same was written too often of late: then somebody
 // else keeps changing it, and two writers would fight for ever.
-func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, token string) error {
+func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *corev1.Secret, token string) error {
 	m := s.memory
 	mark := payu.DigestOf(secret.Annotations[v1alpha1.AnnotationSource])
 	if mark == m.written && m.fights(s.now) {
@@ -197,9 +196,9 @@ func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *core
 		m.repairs = append(m.repairs, s.now)
 	}
 	m.landed, m.written, m.refusal, m.writeFailures, m.nextWrite = token, mark, nil, 0, time.Time{}
-	m.secretName, m.secretVersion, m.secretSeen = *secret.Name, *secret.ResourceVersion, false
+	m.secretName, m.secretVersion, m.secretSeen = secret.Name, secret.ResourceVersion, false
 	m.unannounced = true
-	s.setTarget(secretOf(secret))
+	s.setTarget(secret)
 	return nil
 }
 
@@ -219,14 +218,18 @@ func (m *memory) refuse(s *situation, p *problem, wait time.Duration) {
 }
 
 // apply sends the whole target in one server-side apply, on the condition that the Secret is still the one that the
-// decision was made from. Its answer fills in what the API server knows, such as the resourceVersion.
-func (r *Reconciler) apply(ctx context.Context, s *situation, secret *corev1ac.SecretApplyConfiguration, options ...client.ApplyOption) error {
-	if s.target == nil {
-		secret.WithResourceVersion(absent)
-	} else {
-		secret.WithUID(s.target.UID).WithResourceVersion(s.target.ResourceVersion)
+// decision was made from. The Secret becomes what the API server answers. It answers a patch in protobuf, and client.Apply in
+// JSON, which is more work for both.
+func (r *Reconciler) apply(ctx context.Context, s *situation, secret *corev1.Secret, options ...client.PatchOption) error {
+	secret.ResourceVersion = absent
+	if s.target != nil {
+		secret.UID, secret.ResourceVersion = s.target.UID, s.target.ResourceVersion
 	}
-	err := r.Client.Apply(ctx, secret, append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
+	whole, err := json.Marshal(secret)
+	if err != nil {
+		return err
+	}
+	err = r.Client.Patch(ctx, secret, client.RawPatch(types.ApplyPatchType, whole), append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
 	if s.target == nil {
 		r.memories.accept(kindOf(s.token), s.now, err == nil)
 	}
@@ -298,19 +301,4 @@ func (s *situation) refusalOf(err error) string {
 		}
 	}
 	return oneLine(message)
-}
-
-// secretOf returns the Secret that an apply request was answered with.
-func secretOf(a *corev1ac.SecretApplyConfiguration) *corev1.Secret {
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: *a.Name, Namespace: *a.Namespace, UID: *a.UID, ResourceVersion: *a.ResourceVersion,
-			Labels: a.Labels, Annotations: a.Annotations},
-		Type: *a.Type,
-		Data: a.Data,
-	}
-	for _, o := range a.OwnerReferences {
-		secret.OwnerReferences = append(secret.OwnerReferences,
-			metav1.OwnerReference{APIVersion: *o.APIVersion, Kind: *o.Kind, Name: *o.Name, UID: *o.UID, Controller: o.Controller})
-	}
-	return secret
 }

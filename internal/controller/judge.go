@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -177,7 +178,7 @@ func judgeConditions(s situation, status *v1alpha1.PayUTokenStatus) {
 	case p != nil && p.stalled:
 		setCondition(s, status, metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: p.reason, Message: p.message})
 	case p != nil || !s.unknown() || s.held().ValidAt(s.now) && refreshed != nil:
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+		status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionStalled })
 	}
 }
 

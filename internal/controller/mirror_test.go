@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -48,15 +47,6 @@ func newMirror(c client.WithWatch) client.WithWatch {
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
 			return m.refresh(ctx, c, o, c.SubResource(sub).Patch(ctx, o, patch, options...))
 		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			err := c.Apply(ctx, o, options...)
-			named := o.(interface {
-				GetName() *string
-				GetNamespace() *string
-			})
-			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: *named.GetName(), Namespace: *named.GetNamespace()}}
-			return m.refresh(ctx, c, secret, err)
-		},
 	})
 }
 
@@ -73,7 +63,7 @@ func (m *mirror) refresh(ctx context.Context, c client.Client, o client.Object, 
 		} else {
 			delete(m.secrets, key)
 		}
-	case *v1alpha1.PayUToken:
+	case *v1alpha1.PayUToken, *metav1.PartialObjectMetadata: // the answer to a status write
 		token := &v1alpha1.PayUToken{}
 		if c.Get(ctx, key, token) == nil {
 			m.tokens[key] = token

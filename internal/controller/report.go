@@ -39,7 +39,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.PayUToken,
 	if err != nil {
 		return "", err
 	}
-	written := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: token.Namespace, Name: token.Name}}
+	// All but the metadata in the answer is known.
+	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: token.Namespace, Name: token.Name}}
+	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PayUToken"))
 	err = r.Client.Status().Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
 	return written.ResourceVersion, err
 }

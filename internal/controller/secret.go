@@ -9,8 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
-	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payload"
@@ -179,7 +178,7 @@ func dataFor(token *v1alpha1.PayUToken, held payu.Token) (map[string][]byte, *pr
 
 // secretFor returns the target Secret, whole, as it is applied. source is the Key.Source that the token was made from,
 // credentials the digest of the version of the credentials.
-func (s situation) secretFor(held payu.Token, data map[string][]byte, source, credentials payu.Digest) *corev1ac.SecretApplyConfiguration {
+func (s situation) secretFor(held payu.Token, data map[string][]byte, source, credentials payu.Digest) *corev1.Secret {
 	token := s.token
 	mark := seal{
 		source:      source,
@@ -188,21 +187,26 @@ func (s situation) secretFor(held payu.Token, data map[string][]byte, source, cr
 		shape:       s.memory.blueprint.shape,
 		data:        dataDigest(data, rfc3339(held.FetchedAt), rfc3339(held.ExpiresAt)),
 	}
-	template := token.Spec.Target.Template.Metadata
-	secret := corev1ac.Secret(token.TargetName(), token.Namespace).
-		WithType(secretType(token)).
-		WithLabels(template.Labels).
-		WithAnnotations(template.Annotations).
-		WithLabels(ownLabels(token)).
-		WithAnnotations(map[string]string{
-			v1alpha1.AnnotationTokenName: token.Name,
-			v1alpha1.AnnotationFetchedAt: rfc3339(held.FetchedAt),
-			v1alpha1.AnnotationExpiresAt: rfc3339(held.ExpiresAt),
-			v1alpha1.AnnotationSource:    mark.String(),
-		}).
-		WithData(data)
+	labels, annotations := map[string]string{}, map[string]string{}
+	maps.Copy(labels, token.Spec.Target.Template.Metadata.Labels)
+	maps.Copy(labels, ownLabels(token))
+	maps.Copy(annotations, token.Spec.Target.Template.Metadata.Annotations)
+	maps.Copy(annotations, map[string]string{
+		v1alpha1.AnnotationTokenName: token.Name,
+		v1alpha1.AnnotationFetchedAt: rfc3339(held.FetchedAt),
+		v1alpha1.AnnotationExpiresAt: rfc3339(held.ExpiresAt),
+		v1alpha1.AnnotationSource:    mark.String(),
+	})
+	secret := &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: token.Namespace, Name: token.TargetName(), Labels: labels, Annotations: annotations},
+		Type:       secretType(token),
+		Data:       data,
+	}
 	if token.Spec.Target.DeletionPolicy != v1alpha1.DeletionPolicyRetain {
-		secret.WithOwnerReferences(ownerReference(token))
+		secret.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "PayUToken", Name: token.Name, UID: token.UID, Controller: ptr.To(true),
+		}}
 	}
 	return secret
 }
@@ -212,15 +216,6 @@ func ownLabels(token *v1alpha1.PayUToken) map[string]string {
 		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy,
 		v1alpha1.LabelTokenUID:  string(token.UID),
 	}
-}
-
-func ownerReference(token *v1alpha1.PayUToken) *metav1ac.OwnerReferenceApplyConfiguration {
-	return metav1ac.OwnerReference().
-		WithAPIVersion(v1alpha1.GroupVersion.String()).
-		WithKind("PayUToken").
-		WithName(token.Name).
-		WithUID(token.UID).
-		WithController(true)
 }
 
 // holding is what a target Secret says about the token in it; zero where the Secret is not whole.

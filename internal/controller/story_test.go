@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -356,8 +355,8 @@ func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	trials, refused := 0, false
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			var all client.ApplyOptions
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+			var all client.PatchOptions
 			all.ApplyOptions(options)
 			if len(all.DryRun) > 0 {
 				trials++
@@ -365,7 +364,7 @@ func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
 			if refused {
 				return apierrors.NewForbidden(corev1.Resource("secrets"), "any", errors.New("exceeded quota"))
 			}
-			return c.Apply(ctx, o, options...)
+			return c.Patch(ctx, o, patch, options...)
 		},
 	})
 	create := func(name string, edits ...edit) {

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -391,13 +390,13 @@ func TestAnotherLeadersLaterTokenIsKept(t *testing.T) { // trap 10
 	other.restart()
 	applies, interfered := 0, false
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
 			if applies++; applies == 2 { // the first is the trial before PayU is asked
 				interfered = true
 				w.clock.SetTime(w.clock.Now().Add(2 * time.Second))
 				other.run()
 			}
-			return c.Apply(ctx, o, options...)
+			return c.Patch(ctx, o, patch, options...)
 		},
 	})
 	w.run()

@@ -170,11 +170,11 @@ func (f *apiFaults) wrap(c client.WithWatch) client.WithWatch {
 			}
 			return c.Get(ctx, key, o, options...)
 		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			if err := f.on(*o.(interface{ GetName() *string }).GetName()); err != nil {
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+			if err := f.on(o.GetName()); err != nil {
 				return err
 			}
-			return c.Apply(ctx, o, options...)
+			return c.Patch(ctx, o, patch, options...)
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
 			if err := f.onStatus(); err != nil {
