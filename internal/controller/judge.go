@@ -18,6 +18,10 @@ import (
 // noticed.
 const longestSleep = 10 * time.Minute
 
+// together is how far apart those are looked at of which nothing is due. To wake the process for each by itself takes more than
+// to look at it (docs/performance.md).
+const together = 5 * time.Second
+
 // judge returns the status that the situation deserves.
 func judge(s situation) v1alpha1.PayUTokenStatus {
 	status := *s.token.Status.DeepCopy()
@@ -275,7 +279,7 @@ func explain(err *payu.Error, token *v1alpha1.PayUToken) string {
 
 // wakeAfter returns how long to sleep until the next pass, if nothing wakes the operator before.
 func wakeAfter(s situation) time.Duration {
-	wake := s.now.Add(longestSleep)
+	wake := s.now.Add(longestSleep).Truncate(together)
 	for _, at := range s.moments() {
 		if at.After(s.now) && at.Before(wake) {
 			wake = at

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,15 +35,14 @@ func (r *Reconciler) report(ctx context.Context, s situation, status v1alpha1.Pa
 
 // writeStatus returns the resourceVersion of the PayUToken with its new status, empty with an error.
 func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.PayUToken, status v1alpha1.PayUTokenStatus) (string, error) {
-	// The patch is what differs in JSON, and of a PayUToken only the status can.
-	patch, err := client.MergeFrom(&v1alpha1.PayUToken{Status: token.Status}).Data(&v1alpha1.PayUToken{Status: status})
+	patch, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/status", "value": status}}) // RFC 6902: it replaces
 	if err != nil {
 		return "", err
 	}
 	// All but the metadata in the answer is known.
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: token.Namespace, Name: token.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PayUToken"))
-	err = r.Client.Status().Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	err = r.Client.Status().Patch(ctx, written, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
 	return written.ResourceVersion, err
 }
 
