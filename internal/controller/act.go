@@ -196,9 +196,10 @@ func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *core
 		m.repairs = append(m.repairs, s.now)
 	}
 	m.landed, m.written, m.refusal, m.writeFailures, m.nextWrite = token, mark, nil, 0, time.Time{}
-	m.secretName, m.secretVersion, m.secretSeen = secret.Name, secret.ResourceVersion, false
+	m.secretWrite.Store(&ownWrite{name: secret.Name, version: secret.ResourceVersion})
 	m.unannounced = true
 	s.setTarget(secret)
+	r.compare(s)
 	return nil
 }
 

@@ -94,7 +94,7 @@ func (s situation) reading() step {
 
 // isFirst reports whether nothing was written for the PayUToken so far, nor refused.
 func (s situation) isFirst() bool {
-	return s.target == nil && s.token.Status.ObservedGeneration < 1 && s.memory.secretName == "" && s.memory.refusal == nil
+	return s.target == nil && s.token.Status.ObservedGeneration < 1 && s.memory.secretWrite.Load() == nil && s.memory.refusal == nil
 }
 
 // blocked returns what keeps the operator from doing anything, nil if nothing does.

@@ -4,8 +4,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -55,13 +57,33 @@ type memory struct {
 	// unannounced is true from a write of the target until it was told of.
 	unannounced bool
 
-	// statusVersion and secretVersion are the resourceVersions of the last own writes: a cache that is older has
-	// not seen them yet. secretSeen is true once the cache has; staleSince is when a pass first found it stale.
+	// statusVersion is the resourceVersion that the last own write of the status gave: a cache that is older has not seen it
+	// yet. secretWrite is the last own write of a target, nil before the first. staleSince is when a pass first found a cache
+	// stale.
 	statusVersion string
-	secretName    string
-	secretVersion string
-	secretSeen    bool
+	secretWrite   atomic.Pointer[ownWrite]
 	staleSince    time.Time
+}
+
+// ownWrite is a write of a target Secret, with the resourceVersion that it gave. seen is true once the cache has it.
+type ownWrite struct {
+	name, version string
+	seen          atomic.Bool
+}
+
+// isAheadOf reports whether the cache, which holds a Secret of a name or none, has not seen the write yet.
+func (w *ownWrite) isAheadOf(name string, cached *corev1.Secret) bool {
+	switch {
+	case w == nil || w.name != name:
+		return false
+	case cached == nil:
+		return !w.seen.Load()
+	case isOlder(cached.ResourceVersion, w.version):
+		return true
+	default:
+		w.seen.Store(true)
+		return false
+	}
 }
 
 // provocation is what a user changes to have the operator try again at once.
@@ -224,6 +246,22 @@ func (all *memories) forget(name types.NamespacedName) (orphan payu.Digest) {
 	}
 	delete(all.members, name)
 	return all.leave(m)
+}
+
+// wrote reports whether a Secret is as the last write for a PayUToken left it, and notes that the cache has seen it.
+func (all *memories) wrote(name types.NamespacedName, secret client.Object) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	m := all.members[name]
+	if m == nil {
+		return false
+	}
+	w := m.memory.secretWrite.Load()
+	if w == nil || w.name != secret.GetName() || w.version != secret.GetResourceVersion() {
+		return false
+	}
+	w.seen.Store(true)
+	return true
 }
 
 // wake returns the PayUTokens that share a source, and notes that they are to be looked at.

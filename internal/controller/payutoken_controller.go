@@ -241,9 +241,7 @@ func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err
 	s.setTarget(target)
 	m := s.memory
 	tokenStale := isOlder(s.token.ResourceVersion, m.statusVersion)
-	secretStale := m.secretName == s.token.TargetName() &&
-		(target == nil && !m.secretSeen || target != nil && isOlder(target.ResourceVersion, m.secretVersion))
-	m.secretSeen = m.secretSeen || target != nil && !secretStale
+	secretStale := m.secretWrite.Load().isAheadOf(s.token.TargetName(), target)
 	switch {
 	case !tokenStale && !secretStale:
 		m.staleSince = time.Time{}
@@ -254,7 +252,9 @@ func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err
 	case s.now.Sub(m.staleSince) < stalePatience:
 		return true, nil
 	}
-	m.secretSeen = true
+	if w := m.secretWrite.Load(); w != nil {
+		w.seen.Store(true)
+	}
 	live := &v1alpha1.PayUToken{}
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.token), live); err != nil {
 		return false, err

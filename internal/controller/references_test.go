@@ -6,11 +6,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
 func TestWhoIsLookedAt(t *testing.T) {
@@ -24,16 +27,7 @@ func TestWhoIsLookedAt(t *testing.T) {
 	}
 	expect := func(what string, want ...string) {
 		t.Helper()
-		var got []string
-		for queue.Len() > 0 {
-			request, _ := queue.Get()
-			queue.Done(request)
-			got = append(got, request.Name)
-		}
-		slices.Sort(got)
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %v are looked at, want %v", what, got, want)
-		}
+		expectQueued(t, queue, what, want...)
 	}
 	change := func(name string) {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
@@ -94,5 +88,53 @@ func TestWhoIsLookedAt(t *testing.T) {
 	events.Delete(t.Context(), event.DeleteEvent{Object: elsewhere}, queue)
 	if len(r.references.to) > 0 {
 		t.Errorf("%v are kept of PayUTokens that are gone", r.references.to)
+	}
+}
+
+// TestOnesOwnWriteIsNotLookedAt: a pass knows what it wrote. All else is looked at, by everybody who has to do with it, and the
+// loss of a Secret that no pass has seen is mended at once.
+func TestOnesOwnWriteIsNotLookedAt(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	w.create("links")
+	w.create("chained", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "links" })
+	w.run()
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer queue.ShutDown()
+	events := w.operator.ownSecretEvents()
+	written, value := w.secret("links"), w.value("links")
+
+	events.Create(t.Context(), event.CreateEvent{Object: written}, queue)
+	expectQueued(t, queue, "one's own write", "chained")
+	w.must(w.user.Patch(w.ctx, w.secret("links"), client.RawPatch(types.MergePatchType, []byte(`{"data":{"access_token":null}}`))))
+	events.Update(t.Context(), event.UpdateEvent{ObjectOld: written, ObjectNew: w.secret("links")}, queue)
+	expectQueued(t, queue, "somebody else's", "chained", "links")
+	w.reconcile("links")
+	repaired := w.secret("links")
+	events.Update(t.Context(), event.UpdateEvent{ObjectOld: written, ObjectNew: repaired}, queue)
+	expectQueued(t, queue, "the repair", "chained")
+
+	w.delete(named("links"))
+	events.Delete(t.Context(), event.DeleteEvent{Object: repaired}, queue)
+	expectQueued(t, queue, "a deletion that shows the last write", "chained", "links")
+	w.reconcile("links")
+	if got := w.value("links"); got != value {
+		t.Errorf("after the pass that follows the deletion the Secret holds %q, want %q", got, value)
+	}
+	w.expectRequests(1)
+}
+
+// expectQueued empties the queue, and sees to it that it held those names.
+func expectQueued(t *testing.T, queue workqueue.TypedRateLimitingInterface[reconcile.Request], what string, want ...string) {
+	t.Helper()
+	var got []string
+	for queue.Len() > 0 {
+		request, _ := queue.Get()
+		queue.Done(request)
+		got = append(got, request.Name)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: %v are looked at, want %v", what, got, want)
 	}
 }

@@ -42,7 +42,7 @@ func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cach
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
 		Watches(&v1alpha1.PayUToken{}, r.tokenEvents()).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users)).
+		Watches(&corev1.Secret{}, r.ownSecretEvents()).
 		WatchesRawSource(source.Kind(others, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
 		WatchesRawSource(source.Func(r.keepQueue)).
 		WithOptions(controller.Options{
@@ -87,6 +87,35 @@ func (r *Reconciler) tokenEvents() handler.EventHandler {
 			token := e.Object.(*v1alpha1.PayUToken)
 			r.references.replace(token, nil)
 			look(queue, token)
+		},
+	}
+}
+
+// ownSecretEvents has those looked at that have to do with a Secret of the operator's, but not the one that it was just
+// written for: that pass knows what it wrote.
+func (r *Reconciler) ownSecretEvents() handler.EventHandler {
+	look := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], is client.Object, was ...client.Object) {
+		requests := r.users(ctx, is)
+		for _, former := range was {
+			requests = append(requests, r.users(ctx, former)...)
+		}
+		for _, request := range requests {
+			if !r.memories.wrote(request.NamespacedName, is) {
+				queue.Add(request)
+			}
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			look(ctx, queue, e.Object)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			look(ctx, queue, e.ObjectNew, e.ObjectOld)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			for _, request := range r.users(ctx, e.Object) {
+				queue.Add(request)
+			}
 		},
 	}
 }
