@@ -111,7 +111,7 @@ func (r *Reconciler) readAndTry(ctx context.Context, s *situation) error {
 		return r.readCredentials(ctx, s)
 	}
 	trial := make(chan error, 1)
-	go func() { trial <- r.apply(ctx, s, secret, client.DryRunAll) }()
+	go func() { trial <- r.tryNew(ctx, s, secret) }()
 	err := r.readCredentials(ctx, s)
 	refusal := <-trial
 	if err != nil || s.unreadable != nil {
@@ -126,7 +126,28 @@ func (r *Reconciler) tryWrite(ctx context.Context, s *situation) error {
 	if secret == nil {
 		return nil
 	}
+	if s.isFirst() {
+		return r.tried(ctx, s, r.tryNew(ctx, s, secret))
+	}
 	return r.tried(ctx, s, r.apply(ctx, s, secret, client.DryRunAll))
+}
+
+// tryNew finds out whether the API server would accept a new target. Of those of a kind that begin at once, one asks for all.
+func (r *Reconciler) tryNew(ctx context.Context, s *situation, secret *corev1.Secret) error {
+	kind := kindOf(s.token)
+	if end, other := r.memories.beginTrial(kind); other != nil {
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	} else {
+		defer end()
+	}
+	if r.memories.accepts(kind, r.now()) {
+		return nil
+	}
+	return r.apply(ctx, s, secret, client.DryRunAll)
 }
 
 // sample returns the target with a token that is none, nil if the template cannot be rendered.
@@ -199,7 +220,7 @@ func (r *Reconciler) applyTarget(ctx context.Context, s *situation, secret *core
 	m.secretWrite.Store(&ownWrite{name: secret.Name, version: secret.ResourceVersion})
 	m.unannounced = true
 	s.setTarget(secret)
-	r.compare(s)
+	r.compare(s) // no pass need follow that would
 	return nil
 }
 

@@ -58,8 +58,8 @@ type memory struct {
 	unannounced bool
 
 	// statusVersion is the resourceVersion that the last own write of the status gave: a cache that is older has not seen it
-	// yet. secretWrite is the last own write of a target, nil before the first. staleSince is when a pass first found a cache
-	// stale.
+	// yet. secretWrite is the last own write of a target, nil before the first; event handlers look at it, too, and hold
+	// nothing. staleSince is when a pass first found a cache stale.
 	statusVersion string
 	secretWrite   atomic.Pointer[ownWrite]
 	staleSince    time.Time
@@ -71,18 +71,26 @@ type ownWrite struct {
 	seen          atomic.Bool
 }
 
-// isAheadOf reports whether the cache, which holds a Secret of a name or none, has not seen the write yet.
-func (w *ownWrite) isAheadOf(name string, cached *corev1.Secret) bool {
+// isSeen reports whether the cache has seen the write; false if there was none.
+func (w *ownWrite) isSeen() bool { return w != nil && w.seen.Load() }
+
+// see notes that the cache has seen the write, if there was one.
+func (w *ownWrite) see() {
+	if w != nil {
+		w.seen.Store(true)
+	}
+}
+
+// isAheadOf reports whether the cache, which held a Secret of a name or none, had not seen the write. seen is what isSeen said
+// before the cache was read: a Secret that was seen, and is not there, was deleted.
+func (w *ownWrite) isAheadOf(name string, cached *corev1.Secret, seen bool) bool {
 	switch {
 	case w == nil || w.name != name:
 		return false
 	case cached == nil:
-		return !w.seen.Load()
-	case isOlder(cached.ResourceVersion, w.version):
-		return true
+		return !seen
 	default:
-		w.seen.Store(true)
-		return false
+		return isOlder(cached.ResourceVersion, w.version)
 	}
 }
 
@@ -118,6 +126,8 @@ type memories struct {
 	sharers map[payu.Digest]*sharers // by Key.Source
 	// accepted is when the API server last accepted a new target, by kindOf.
 	accepted map[payu.Digest]time.Time
+	// trials are the trial writes of new targets that are under way, by kindOf: each channel is closed at the end.
+	trials map[payu.Digest]chan struct{}
 }
 
 // member is one PayUToken among all.
@@ -158,7 +168,7 @@ func (s *sharers) hold(m *member, fetchedAt time.Time) {
 }
 
 func newMemories() *memories {
-	return &memories{members: map[types.NamespacedName]*member{}, sharers: map[payu.Digest]*sharers{}, accepted: map[payu.Digest]time.Time{}}
+	return &memories{members: map[types.NamespacedName]*member{}, sharers: map[payu.Digest]*sharers{}, accepted: map[payu.Digest]time.Time{}, trials: map[payu.Digest]chan struct{}{}}
 }
 
 // of returns the memory of a PayUToken, fresh if there is none yet of its UID.
@@ -248,8 +258,8 @@ func (all *memories) forget(name types.NamespacedName) (orphan payu.Digest) {
 	return all.leave(m)
 }
 
-// wrote reports whether a Secret is as the last write for a PayUToken left it, and notes that the cache has seen it.
-func (all *memories) wrote(name types.NamespacedName, secret client.Object) bool {
+// seeOwnWrite reports whether a Secret is as the last write for a PayUToken left it, and notes that the cache has seen that.
+func (all *memories) seeOwnWrite(name types.NamespacedName, secret client.Object) bool {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	m := all.members[name]
@@ -260,7 +270,7 @@ func (all *memories) wrote(name types.NamespacedName, secret client.Object) bool
 	if w == nil || w.name != secret.GetName() || w.version != secret.GetResourceVersion() {
 		return false
 	}
-	w.seen.Store(true)
+	w.see()
 	return true
 }
 
@@ -311,6 +321,24 @@ func (all *memories) accepts(kind payu.Digest, now time.Time) bool {
 	defer all.mu.Unlock()
 	last, known := all.accepted[kind]
 	return known && isFresh(last, now)
+}
+
+// beginTrial notes that a new target of a kind is being tried, until end is called; or, if one is already, returns what is
+// closed at its end.
+func (all *memories) beginTrial(kind payu.Digest) (end func(), other <-chan struct{}) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if running, ok := all.trials[kind]; ok {
+		return nil, running
+	}
+	trial := make(chan struct{})
+	all.trials[kind] = trial
+	return func() {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		delete(all.trials, kind)
+		close(trial)
+	}, nil
 }
 
 // trialHolds is for how long one accepted target speaks for others of its kind. In a burst of new PayUTokens a trial

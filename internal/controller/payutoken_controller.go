@@ -234,14 +234,19 @@ func (s *situation) learn() {
 // catchUp reads the target, and sees to it that neither it nor the PayUToken is older than the operator's own last
 // write: it has the pass wait for the caches or, when that takes too long, reads from the API server.
 func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err error) {
+	m := s.memory
+	lastWrite := m.secretWrite.Load()
+	seen := lastWrite.isSeen() // before the cache is read: its event may come meanwhile
 	target, err := r.cachedTarget(ctx, targetKey(s.token))
 	if err != nil {
 		return false, err
 	}
 	s.setTarget(target)
-	m := s.memory
 	tokenStale := isOlder(s.token.ResourceVersion, m.statusVersion)
-	secretStale := m.secretWrite.Load().isAheadOf(s.token.TargetName(), target)
+	secretStale := lastWrite.isAheadOf(s.token.TargetName(), target, seen)
+	if target != nil && !secretStale {
+		lastWrite.see()
+	}
 	switch {
 	case !tokenStale && !secretStale:
 		m.staleSince = time.Time{}
@@ -252,9 +257,7 @@ func (r *Reconciler) catchUp(ctx context.Context, s *situation) (stale bool, err
 	case s.now.Sub(m.staleSince) < stalePatience:
 		return true, nil
 	}
-	if w := m.secretWrite.Load(); w != nil {
-		w.seen.Store(true)
-	}
+	lastWrite.see()
 	live := &v1alpha1.PayUToken{}
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.token), live); err != nil {
 		return false, err

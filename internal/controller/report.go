@@ -35,7 +35,10 @@ func (r *Reconciler) report(ctx context.Context, s situation, status v1alpha1.Pa
 
 // writeStatus returns the resourceVersion of the PayUToken with its new status, empty with an error.
 func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.PayUToken, status v1alpha1.PayUTokenStatus) (string, error) {
-	patch, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/status", "value": status}}) // RFC 6902: it replaces
+	patch, err := json.Marshal([]map[string]any{ // RFC 6902
+		{"op": "test", "path": "/metadata/uid", "value": token.UID}, // not to another one of the same name
+		{"op": "add", "path": "/status", "value": status},           // or replace
+	})
 	if err != nil {
 		return "", err
 	}

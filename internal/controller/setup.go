@@ -92,7 +92,7 @@ func (r *Reconciler) tokenEvents() handler.EventHandler {
 }
 
 // ownSecretEvents has those looked at that have to do with a Secret of the operator's, but not the one that it was just
-// written for: that pass knows what it wrote.
+// written for, unless the event is faster than the answer to the write: that pass knows what it wrote.
 func (r *Reconciler) ownSecretEvents() handler.EventHandler {
 	look := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], is client.Object, was ...client.Object) {
 		requests := r.users(ctx, is)
@@ -100,7 +100,7 @@ func (r *Reconciler) ownSecretEvents() handler.EventHandler {
 			requests = append(requests, r.users(ctx, former)...)
 		}
 		for _, request := range requests {
-			if !r.memories.wrote(request.NamespacedName, is) {
+			if !r.memories.seeOwnWrite(request.NamespacedName, is) {
 				queue.Add(request)
 			}
 		}

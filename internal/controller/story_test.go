@@ -3,8 +3,11 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -405,6 +408,51 @@ func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
 	w.expectRequests(8) // the token that could not be written was kept
 }
 
+// TestThoseThatBeginAtOnceNeedOneTrial: many workers look at new PayUTokens before the first trial has been answered.
+func TestThoseThatBeginAtOnceNeedOneTrial(t *testing.T) {
+	const workers = 8
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	for n := range workers {
+		w.create(fmt.Sprint("links-", n), target(v1alpha1.SecretName(fmt.Sprint("target-", n))))
+	}
+	read, trials := make(chan struct{}, workers), atomic.Int32{}
+	w.operator.credentials.live = interceptor.NewClient(w.api, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			defer func() { read <- struct{}{} }()
+			return c.Get(ctx, key, o, options...)
+		},
+	})
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+			var all client.PatchOptions
+			all.ApplyOptions(options)
+			if len(all.DryRun) > 0 && trials.Add(1) == 1 {
+				for range workers { // all have begun
+					<-read
+				}
+			}
+			return c.Patch(ctx, o, patch, options...)
+		},
+	})
+	var passes sync.WaitGroup
+	for n := range workers {
+		passes.Go(func() {
+			if _, err := w.operator.Reconcile(w.ctx, requestFor(w, fmt.Sprint("links-", n))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	passes.Wait()
+	if got := trials.Load(); got != 1 {
+		t.Errorf("%d trials, want 1", got)
+	}
+	w.drainQueue()
+	for n := range workers {
+		w.expectLive(fmt.Sprint("target-", n))
+	}
+}
+
 // TestATokenOfFormerCredentialsIsNotPassedOff: the token that was there is not one for other credentials, although these
 // cannot be read.
 func TestATokenOfFormerCredentialsIsNotPassedOff(t *testing.T) {
@@ -463,4 +511,23 @@ func TestARefusedRefreshIsTriedAgain(t *testing.T) {
 	w.pass(5 * time.Minute)
 	w.expectConditions("links", good)
 	w.expectRequests(2)
+}
+
+// TestTheStatusOfOneIsNotWrittenToAnother: a PayUToken that is made anew during a pass does not get the status of the former.
+func TestTheStatusOfOneIsNotWrittenToAnother(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.create("links") // and no credentials
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
+			w.delete(w.token("links"))
+			w.create("links")
+			return c.SubResource(sub).Patch(ctx, o, patch, options...)
+		},
+	})
+	if _, err := w.look("links"); !apierrors.IsInvalid(err) {
+		t.Errorf("the status was written with error %v, want that it is refused", err)
+	}
+	if got := w.conditions("links"); got != "" {
+		t.Errorf("the new PayUToken has the conditions %s before it was looked at", got)
+	}
 }
