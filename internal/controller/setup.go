@@ -112,11 +112,7 @@ func (r *Reconciler) ownSecretEvents() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			look(ctx, queue, e.ObjectNew, e.ObjectOld)
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			for _, request := range r.users(ctx, e.Object) {
-				queue.Add(request)
-			}
-		},
+		DeleteFunc: handler.EnqueueRequestsFromMapFunc(r.users).Delete,
 	}
 }
 

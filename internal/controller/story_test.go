@@ -359,9 +359,7 @@ func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
 	trials, refused := 0, false
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			var all client.PatchOptions
-			all.ApplyOptions(options)
-			if len(all.DryRun) > 0 {
+			if isTrial(options) {
 				trials++
 			}
 			if refused {
@@ -408,6 +406,12 @@ func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
 	w.expectRequests(8) // the token that could not be written was kept
 }
 
+// isTrial reports whether a patch is a dry run.
+func isTrial(options []client.PatchOption) bool {
+	var all client.PatchOptions
+	return len(all.ApplyOptions(options).DryRun) > 0
+}
+
 // TestThoseThatBeginAtOnceNeedOneTrial: many workers look at new PayUTokens before the first trial has been answered.
 func TestThoseThatBeginAtOnceNeedOneTrial(t *testing.T) {
 	const workers = 8
@@ -425,9 +429,7 @@ func TestThoseThatBeginAtOnceNeedOneTrial(t *testing.T) {
 	})
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			var all client.PatchOptions
-			all.ApplyOptions(options)
-			if len(all.DryRun) > 0 && trials.Add(1) == 1 {
+			if isTrial(options) && trials.Add(1) == 1 {
 				for range workers { // all have begun
 					<-read
 				}
