@@ -32,6 +32,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/controller"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 	"github.com/payu-token-operator/payu-token-operator/internal/kubeauth"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
@@ -156,7 +157,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 	if err != nil {
 		return nil, err
 	}
-	events := &controller.EventWriter{Client: mgr.GetClient(), Clock: clock.RealClock{}}
+	events := controller.NewEventWriter(mgr.GetClient(), clock.RealClock{})
 	if err := mgr.Add(events); err != nil {
 		return nil, err
 	}
@@ -164,7 +165,7 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 		Client: mgr.GetClient(),
 		Others: others,
 		Live:   mgr.GetAPIReader(),
-		Tokens: &payu.Tokens{
+		Grants: &grant.Registry{
 			Request: payuClient.Token,
 			Now:     time.Now,
 			Random:  rand.Float64,
@@ -175,8 +176,9 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 		Events:            events,
 		Random:            rand.Float64,
 		PropagationMargin: o.propagationMargin,
+		Workers:           o.maxConcurrentReconciles,
 	}
-	if err := reconciler.Register(ctx, mgr, others, o.maxConcurrentReconciles); err != nil {
+	if err := reconciler.Register(ctx, mgr, others); err != nil {
 		return nil, err
 	}
 	if err := mgr.Add(&memoryKeeper{}); err != nil {

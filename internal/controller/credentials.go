@@ -3,7 +3,12 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 
+	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,16 +17,41 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
-// credentials reads the client credentials of PayUTokens. This is the one place that knows where they come from.
+// credentials reads the client credentials of PayUTokens. This is the one place that knows where they come from. Of
+// each version of a Secret it keeps digests only; a client secret lives as long as the pass that read it.
 type credentials struct {
 	own    client.Reader // the operator's own Secrets, from a cache
 	others client.Reader // the metadata of all others, from a cache
 	live   client.Reader // the API server
+
+	mu      sync.Mutex
+	known   map[types.NamespacedName]map[clientReference]clientKeys // by the Secret's name
+	reading singleflight.Group
 }
 
-// version identifies a state of the credentials Secret.
+// clientReference is how a PayUToken names its client.
+type clientReference struct {
+	secret           types.NamespacedName
+	environment      v1alpha1.Environment
+	idKey, secretKey v1alpha1.SecretKey
+}
+
+func referenceOf(obj *v1alpha1.PayUToken) clientReference {
+	ref := obj.Spec.CredentialsSecretRef
+	return clientReference{secret: credentialsKey(obj), environment: obj.Spec.Environment, idKey: ref.ClientIDKey, secretKey: ref.ClientSecretKey}
+}
+
+// clientKeys is what is kept of the credentials: what tells sources apart, and what seals are made with.
+type clientKeys struct {
+	version version
+	client  payu.Digest
+	seal    target.Key
+}
+
+// version identifies a state of the credentials Secret; zero if there is none.
 type version struct {
 	uid             types.UID
 	resourceVersion string
@@ -31,69 +61,138 @@ func versionOf(secret metav1.Object) version {
 	return version{uid: secret.GetUID(), resourceVersion: secret.GetResourceVersion()}
 }
 
+// keys returns the keys of a PayUToken's client. Credentials that were read for it come with them, else nil.
+func (c *credentials) keys(ctx context.Context, obj *v1alpha1.PayUToken) (clientKeys, *payu.Credentials, *failure) {
+	v, err := c.peek(ctx, obj)
+	if err != nil {
+		return clientKeys{}, nil, unreadable(obj, err)
+	}
+	c.mu.Lock()
+	keys, ok := c.known[credentialsKey(obj)][referenceOf(obj)]
+	c.mu.Unlock()
+	if ok && keys.version == v {
+		return keys, nil, nil
+	}
+	return c.read(ctx, obj)
+}
+
 // peek returns the version that the credentials have in the caches, zero if the Secret is not there.
-func (c credentials) peek(ctx context.Context, token *v1alpha1.PayUToken) (version, error) {
+func (c *credentials) peek(ctx context.Context, obj *v1alpha1.PayUToken) (version, error) {
 	other := &metav1.PartialObjectMetadata{}
 	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err := c.others.Get(ctx, credentialsKey(token), other)
+	err := c.others.Get(ctx, credentialsKey(obj), other)
 	if !apierrors.IsNotFound(err) {
 		return versionOf(other), err
 	}
 	labelled := &corev1.Secret{} // as the operator labels its own
-	err = c.own.Get(ctx, credentialsKey(token), labelled)
+	err = c.own.Get(ctx, credentialsKey(obj), labelled)
 	return versionOf(labelled), client.IgnoreNotFound(err)
 }
 
-// read returns, from the API server, the source that a token for this PayUToken is made from and the version of
-// the credentials in it; or the problem that a person must mend; or an error of the API server.
-func (c credentials) read(ctx context.Context, token *v1alpha1.PayUToken) (payu.Source, version, *problem, error) {
-	ref := token.Spec.CredentialsSecretRef
-	secret := &corev1.Secret{}
-	err := c.live.Get(ctx, credentialsKey(token), secret)
-	if apierrors.IsNotFound(err) {
-		return payu.Source{}, version{}, stalled(v1alpha1.ReasonCredentialsNotFound,
-			fmt.Sprintf("Secret %q does not exist: create it with the client ID and client secret that PayU gave to you", ref.Name)), nil
-	}
-	if err != nil {
-		return payu.Source{}, version{}, nil, fmt.Errorf("reading credentials Secret %q: %w", ref.Name, err)
-	}
-	id, p := credential(secret, string(ref.ClientIDKey))
-	if p != nil {
-		return payu.Source{}, versionOf(secret), p, nil
-	}
-	clientSecret, p := credential(secret, string(ref.ClientSecretKey))
-	if p != nil {
-		return payu.Source{}, versionOf(secret), p, nil
-	}
-	return payu.Source{
-		Environment: string(token.Spec.Environment),
-		Credentials: payu.Credentials{ClientID: id, ClientSecret: clientSecret},
-		Scopes:      scopes(token),
-	}, versionOf(secret), nil, nil
+// reading is what one GET of a credentials Secret gave.
+type reading struct {
+	keys        clientKeys
+	credentials payu.Credentials
+	failure     *failure
 }
 
-func credential(secret *corev1.Secret, key string) (string, *problem) {
+// read reads the credentials from the API server, once for all that want them at the same time.
+func (c *credentials) read(ctx context.Context, obj *v1alpha1.PayUToken) (clientKeys, *payu.Credentials, *failure) {
+	ref := referenceOf(obj)
+	result, _, _ := c.reading.Do(fmt.Sprint(ref), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
+	read := result.(reading)
+	if read.failure != nil {
+		return read.keys, nil, read.failure
+	}
+	return read.keys, &read.credentials, nil
+}
+
+func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref clientReference) reading {
+	secret := &corev1.Secret{}
+	err := c.live.Get(ctx, ref.secret, secret)
+	if apierrors.IsNotFound(err) {
+		return reading{failure: stalled(v1alpha1.ReasonCredentialsNotFound,
+			"Secret %q does not exist in namespace %q: create it with the client ID and client secret issued by PayU", ref.secret.Name, ref.secret.Namespace)}
+	}
+	if err != nil {
+		return reading{failure: unreadable(obj, err)}
+	}
+	found, f := credentialsIn(secret, ref)
+	keys := clientKeys{version: versionOf(secret)}
+	if f != nil {
+		return reading{keys: keys, failure: f}
+	}
+	keys.client = payu.ClientKey(string(ref.environment), found)
+	keys.seal = target.KeyFor(string(ref.environment), found)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known[ref.secret] == nil {
+		c.known[ref.secret] = map[clientReference]clientKeys{}
+	}
+	c.known[ref.secret][ref] = keys
+	return reading{keys: keys, credentials: found}
+}
+
+// forget drops what is kept of a Secret that is gone.
+func (c *credentials) forget(secret types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, secret)
+}
+
+func unreadable(obj *v1alpha1.PayUToken, err error) *failure {
+	name := obj.Spec.CredentialsSecretRef.Name
+	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+		return stalled(v1alpha1.ReasonCredentialsUnreadable,
+			"The API server does not let the operator read Secret %q: grant it get, list and watch on secrets in namespace %q", name, obj.Namespace)
+	}
+	f := transient(v1alpha1.ReasonCredentialsUnreadable, "The API server failed to read Secret %q: %s", name, wordsOf(err, false))
+	f.timedOut = isDeadline(err)
+	return f
+}
+
+// credentialsIn returns the credentials in a Secret, or what a person must fix.
+func credentialsIn(secret *corev1.Secret, ref clientReference) (payu.Credentials, *failure) {
+	if secret.Labels[v1alpha1.LabelTokenUID] != "" || secret.Annotations[v1alpha1.AnnotationSource] != "" {
+		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
+			"Secret %q in namespace %q was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef",
+			secret.Name, secret.Namespace)
+	}
+	id, f := credential(secret, string(ref.idKey), "clientIDKey")
+	if f != nil {
+		return payu.Credentials{}, f
+	}
+	clientSecret, f := credential(secret, string(ref.secretKey), "clientSecretKey")
+	return payu.Credentials{ClientID: id, ClientSecret: clientSecret}, f
+}
+
+func credential(secret *corev1.Secret, key, field string) (string, *failure) {
 	value, ok := secret.Data[key]
 	if !ok {
-		return "", stalled(v1alpha1.ReasonCredentialsNotFound,
-			fmt.Sprintf("Secret %q has no key %q: add it, or name another key in spec.credentialsSecretRef", secret.Name, key))
+		return "", stalled(v1alpha1.ReasonCredentialsNotFound, "Secret %q in namespace %q has no key %q (%s): add it, or name a different key in spec.credentialsSecretRef.%s",
+			secret.Name, secret.Namespace, key, keysOf(secret), field)
 	}
 	credential, err := payu.ParseCredential(value)
 	if err != nil {
-		return "", stalled(v1alpha1.ReasonCredentialsInvalid,
-			fmt.Sprintf("Key %q of Secret %q %v: write the value that PayU gave to you", key, secret.Name, err))
+		return "", stalled(v1alpha1.ReasonCredentialsInvalid, "Key %q of Secret %q %v: write the value issued by PayU", key, secret.Name, err)
 	}
 	return credential, nil
 }
 
-func credentialsKey(token *v1alpha1.PayUToken) types.NamespacedName {
-	return types.NamespacedName{Namespace: token.Namespace, Name: string(token.Spec.CredentialsSecretRef.Name)}
+// keysOf lists the keys that a Secret has.
+func keysOf(secret *corev1.Secret) string {
+	const most = 8
+	keys := slices.Sorted(maps.Keys(secret.Data))
+	switch {
+	case len(keys) == 0:
+		return "it has no keys"
+	case len(keys) > most:
+		return fmt.Sprintf("it has %s and %d more", strings.Join(keys[:most], ", "), len(keys)-most)
+	default:
+		return "it has " + strings.Join(keys, ", ")
+	}
 }
 
-func scopes(token *v1alpha1.PayUToken) []string {
-	list := make([]string, len(token.Spec.Scopes))
-	for i, s := range token.Spec.Scopes {
-		list[i] = string(s)
-	}
-	return list
+func credentialsKey(obj *v1alpha1.PayUToken) types.NamespacedName {
+	return types.NamespacedName{Namespace: obj.Namespace, Name: string(obj.Spec.CredentialsSecretRef.Name)}
 }

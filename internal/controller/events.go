@@ -22,41 +22,60 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// EventWriter writes Events and keeps none. client-go's broadcaster keeps each for six minutes at least, to count those that are
-// repeated. The operator repeats one only while somebody keeps damaging a Secret, five times at most, and after a burst of
-// new PayUTokens their Events took a tenth of its memory (docs/performance.md).
+// EventWriter writes Events, one after the other. client-go's broadcaster starts two goroutines for each, tries each
+// twelve times, and keeps it for six minutes at least, in order to count those that are repeated: a burst of new
+// PayUTokens took a tenth of the operator's memory for that (docs/performance.md), and a failing API server would be
+// asked by thousands at once.
 type EventWriter struct {
-	// Client creates the Events. Its scheme has events.k8s.io/v1, and the kinds of the objects that they are about.
-	Client client.Client
-	Clock  clock.PassiveClock
+	client client.Client
+	clock  clock.PassiveClock
+	queue  chan *eventsv1.Event
 
-	writing sync.WaitGroup
+	mu      sync.Mutex
+	dropped int
+}
+
+// mostEvents bounds the Events that wait to be written. More are dropped, and the log says how many.
+const mostEvents = 10000
+
+// NewEventWriter returns an EventWriter, which the manager starts. The client's scheme has events.k8s.io/v1, and the
+// kinds of the objects that the Events are about.
+func NewEventWriter(c client.Client, clock clock.PassiveClock) *EventWriter {
+	return &EventWriter{client: c, clock: clock, queue: make(chan *eventsv1.Event, mostEvents)}
 }
 
 // eventBackOff is for an API server that does not answer. The last write worked just before, and it is back soon.
 var eventBackOff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.25, Steps: 4}
 
+// eventTimeout bounds one request.
+const eventTimeout = 13 * time.Second
+
 // Eventf implements events.EventRecorder. It does not wait for the API server.
 func (w *EventWriter) Eventf(regarding, _ runtime.Object, kind, reason, action, note string, args ...any) {
-	about, err := reference.GetReference(w.Client.Scheme(), regarding)
+	about, err := reference.GetReference(w.client.Scheme(), regarding)
 	if err != nil {
-		log.Log.Error(err, "No Event could be made", "reason", reason)
+		log.Log.Error(err, "Making an Event", "reason", reason)
 		return
 	}
-	now, host := w.Clock.Now(), hostName()
-	w.writing.Go(func() {
-		w.write(&eventsv1.Event{
-			ObjectMeta:          metav1.ObjectMeta{Namespace: about.Namespace, Name: util.GenerateEventName(about.Name, now.UnixNano())},
-			EventTime:           metav1.NewMicroTime(now),
-			ReportingController: v1alpha1.ManagedBy,
-			ReportingInstance:   v1alpha1.ManagedBy + "-" + host,
-			Action:              action,
-			Reason:              reason,
-			Regarding:           *about,
-			Note:                fmt.Sprintf(note, args...),
-			Type:                kind,
-		})
-	})
+	now := w.clock.Now()
+	event := &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: about.Namespace, Name: util.GenerateEventName(about.Name, now.UnixNano())},
+		EventTime:           metav1.NewMicroTime(now),
+		ReportingController: v1alpha1.ManagedBy,
+		ReportingInstance:   v1alpha1.ManagedBy + "-" + hostName(),
+		Action:              action,
+		Reason:              reason,
+		Regarding:           *about,
+		Note:                fmt.Sprintf(note, args...),
+		Type:                kind,
+	}
+	select {
+	case w.queue <- event:
+	default:
+		w.mu.Lock()
+		w.dropped++
+		w.mu.Unlock()
+	}
 }
 
 var hostName = sync.OnceValue(func() string {
@@ -64,27 +83,55 @@ var hostName = sync.OnceValue(func() string {
 	return name
 })
 
+// NeedLeaderElection lets the manager end this after all that needs it, which is what makes Events.
+func (*EventWriter) NeedLeaderElection() bool { return false }
+
+// Start writes Events until ctx has ended, and then those that wait.
+func (w *EventWriter) Start(ctx context.Context) error {
+	for {
+		select {
+		case event := <-w.queue:
+			w.write(event)
+			w.tellDropped()
+		case <-ctx.Done():
+			return w.rest()
+		}
+	}
+}
+
+// rest writes the Events that wait while the operator stops.
+func (w *EventWriter) rest() error {
+	for {
+		select {
+		case event := <-w.queue:
+			w.write(event)
+		default:
+			return nil
+		}
+	}
+}
+
 // write creates an Event. One that the API server refuses is not worth a second try.
 func (w *EventWriter) write(event *eventsv1.Event) {
 	var err error
 	_ = wait.ExponentialBackoff(eventBackOff, func() (answered bool, _ error) {
-		ctx, cancel := context.WithTimeout(context.Background(), passTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 		defer cancel()
-		err = w.Client.Create(ctx, event)
+		err = w.client.Create(ctx, event)
 		var refusal apierrors.APIStatus
 		return err == nil || errors.As(err, &refusal), nil
 	})
 	if err != nil && !apierrors.IsAlreadyExists(err) { // it exists if an answer was lost
-		log.Log.Error(err, "An Event was not written", "namespace", event.Namespace, "name", event.Regarding.Name, "reason", event.Reason)
+		log.Log.Error(err, "Writing an Event", "namespace", event.Namespace, "name", event.Regarding.Name, "reason", event.Reason)
 	}
 }
 
-// NeedLeaderElection lets the manager end this after all that needs it, which is what makes Events.
-func (*EventWriter) NeedLeaderElection() bool { return false }
-
-// Start waits, once ctx has ended, for the Events that are being written.
-func (w *EventWriter) Start(ctx context.Context) error {
-	<-ctx.Done()
-	w.writing.Wait()
-	return nil
+// tellDropped logs how many Events were dropped, if any were.
+func (w *EventWriter) tellDropped() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dropped > 0 {
+		log.Log.Info("Dropped Events: too many were waiting to be written", "count", w.dropped)
+		w.dropped = 0
+	}
 }

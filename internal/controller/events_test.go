@@ -42,7 +42,7 @@ func TestEventsAreWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			requests := 0
-			w := &EventWriter{Clock: clocktesting.NewFakePassiveClock(start), Client: interceptor.NewClient(cluster.Client, interceptor.Funcs{
+			w := NewEventWriter(interceptor.NewClient(cluster.Client, interceptor.Funcs{
 				Create: func(ctx context.Context, api client.WithWatch, o client.Object, options ...client.CreateOption) error {
 					requests++
 					if n := requests - 1; n < len(c.before) && c.before[n] != nil {
@@ -54,7 +54,7 @@ func TestEventsAreWritten(t *testing.T) {
 					}
 					return err
 				},
-			})}
+			}), clocktesting.NewFakePassiveClock(start))
 			token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "links", UID: "u", ResourceVersion: "7"}}
 			w.Eventf(token, nil, corev1.EventTypeNormal, "Refreshed", "WriteToken", "Wrote the token into Secret %q", "links-token")
 			stopped, stop := context.WithCancel(t.Context())

@@ -4,40 +4,44 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	clocktesting "k8s.io/utils/clock/testing"
-
-	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-func TestHealthyUntilAPassIsLongOverdue(t *testing.T) {
-	clock := clocktesting.NewFakePassiveClock(start)
-	r := &Reconciler{Clock: clock, memories: newMemories()}
-	links, other := types.NamespacedName{Namespace: "shop", Name: "links"}, types.NamespacedName{Namespace: "shop", Name: "other"}
+// TestHealthyWhilePassesEnd has a liveness probe ask every now and then, by a clock that does not step.
+func TestHealthyWhilePassesEnd(t *testing.T) {
+	r := &Reconciler{progress: newProgress()}
+	var now time.Duration
+	r.progress.monotonic = func() time.Duration { return now }
+	var q queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer q.ShutDown()
+	r.queue.Store(&q)
 	expect := func(when string, healthy bool) {
 		t.Helper()
 		if err := r.Healthy(nil); (err == nil) != healthy {
 			t.Errorf("%s: %v", when, err)
 		}
 	}
-	expect("without PayUTokens", true)
-	for _, name := range []types.NamespacedName{links, other} {
-		r.memories.of(&v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}})
-	}
-	expect("before the first pass", true)
-	r.memories.expect(links, start.Add(time.Minute), 0, true)
-	r.memories.expect(other, start.Add(time.Hour), 0, true)
-	expect("before anything is due", true)
-	clock.SetTime(start.Add(6 * time.Minute))
-	expect("five minutes late", true)
-	clock.SetTime(start.Add(6*time.Minute + time.Second))
-	expect("more than five minutes late", false)
-	r.memories.expect(links, clock.Now().Add(time.Minute), 0, true)
-	expect("looked at again", true)
-	clock.SetTime(start.Add(2 * time.Hour))
-	expect("both late", false)
-	r.memories.forget(links)
-	r.memories.forget(other)
-	expect("all are gone", true)
+	now += time.Hour
+	expect("nothing is due", true)
+	end := r.progress.begin()
+	now += stuckAfter
+	expect("a pass takes five minutes", true)
+	now++
+	expect("a pass takes more than five minutes", false)
+	second := r.progress.begin()
+	second()
+	expect("another one has ended", true)
+	end()
+	now += time.Hour
+	expect("nothing has been due for long", true)
+	r.progress.begin()
+	now += time.Minute
+	expect("a pass began after a long sleep", true)
+
+	r.progress = &progress{monotonic: func() time.Duration { return now }}
+	expect("nothing runs", true)
+	q.Add(requestFor(&world{namespace: "shop"}, "links"))
+	now += stuckAfter + 1
+	expect("one waits, and no worker takes it", false)
 }

@@ -1,14 +1,11 @@
 package controller
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
@@ -128,63 +125,27 @@ func (c TokenCollector) Collect(ch chan<- prometheus.Metric) {
 		return // the cache is not started yet
 	}
 	now, overdue := c.Clock.Now(), 0
-	for _, token := range inOrderOfLabels(list.Items) {
-		collectToken(ch, token, now)
-		if isOverdue(token, now) {
+	for i := range list.Items {
+		collectToken(ch, &list.Items[i], now)
+		if isOverdue(&list.Items[i], now) {
 			overdue++
 		}
 	}
 	ch <- prometheus.MustNewConstMetric(overdueDesc, prometheus.GaugeValue, float64(overdue))
 }
 
-// inOrderOfLabels puts PayUTokens in the order that Prometheus' library sorts the series of each metric in, which it need not do
-// four times then.
-func inOrderOfLabels(list []v1alpha1.PayUToken) []*v1alpha1.PayUToken {
-	tokens := make([]*v1alpha1.PayUToken, len(list))
-	for i := range list {
-		tokens[i] = &list[i]
-	}
-	slices.SortFunc(tokens, func(a, b *v1alpha1.PayUToken) int {
-		return cmp.Or(cmp.Compare(a.Spec.Environment, b.Spec.Environment), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
-	})
-	return tokens
-}
-
-func collectToken(ch chan<- prometheus.Metric, token *v1alpha1.PayUToken, now time.Time) {
-	labels := prometheus.MakeLabelPairs(readyDesc, []string{token.Namespace, token.Name, string(token.Spec.Environment)})
-	gauges := make([]tokenGauge, 0, 4)
+func collectToken(ch chan<- prometheus.Metric, obj *v1alpha1.PayUToken, now time.Time) {
 	gauge := func(desc *prometheus.Desc, value float64) {
-		gauges = append(gauges, tokenGauge{desc: desc, value: value, labels: labels})
-		g := &gauges[len(gauges)-1]
-		g.gauge.Value = &g.value
-		ch <- g
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, obj.Namespace, obj.Name, string(obj.Spec.Environment))
 	}
-	gauge(readyDesc, number(isReady(token, now)))
-	gauge(suspendedDesc, number(token.Spec.Suspend))
-	if at := token.Status.ExpiresAt; at != nil {
+	gauge(readyDesc, number(isReady(obj, now)))
+	gauge(suspendedDesc, number(obj.Spec.Suspend))
+	if at := obj.Status.ExpiresAt; at != nil {
 		gauge(expirationDesc, float64(at.Unix()))
 	}
-	if at := renewalOf(token); at != nil {
+	if at := renewalOf(obj); at != nil {
 		gauge(renewalDesc, float64(at.Unix()))
 	}
-}
-
-// tokenGauge is a gauge of a PayUToken. All gauges of one have the same labels, made once, and are made at once: a scrape is
-// tens of thousands of them.
-type tokenGauge struct {
-	desc   *prometheus.Desc
-	labels []*dto.LabelPair
-	value  float64
-	gauge  dto.Gauge
-}
-
-// Desc implements prometheus.Metric.
-func (g *tokenGauge) Desc() *prometheus.Desc { return g.desc }
-
-// Write implements prometheus.Metric.
-func (g *tokenGauge) Write(out *dto.Metric) error {
-	out.Label, out.Gauge = g.labels, &g.gauge
-	return nil
 }
 
 func number(yes bool) float64 {
@@ -202,7 +163,7 @@ func isReady(token *v1alpha1.PayUToken, now time.Time) bool {
 
 // renewalOf returns when the token is due to be renewed. One that PayU gives again has no successor before its end.
 func renewalOf(token *v1alpha1.PayUToken) *metav1.Time {
-	if refreshedReason(token) == v1alpha1.ReasonTokenReused {
+	if c := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Reason == v1alpha1.ReasonTokenReused {
 		return token.Status.ExpiresAt
 	}
 	return token.Status.RenewAt

@@ -17,6 +17,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // TestModel lets the operator live through random histories on a real API server, with a PayU over TLS and a clock
@@ -408,7 +409,7 @@ func (m *model) checkStatus(token *v1alpha1.PayUToken) {
 		m.Fatalf("%s is Ready without a token of PayU's", token.Name)
 	case !info.LiveAt(m.clock.Now()) && !m.lost:
 		m.Fatalf("%s is Ready with a dead token", token.Name)
-	case payutest.ScopeSet(info.Scopes) != payutest.ScopeSet(scopes(token)):
+	case payutest.ScopeSet(info.Scopes) != payutest.ScopeSet(target.Scopes(token)):
 		m.Fatalf("%s is Ready with a token for the scopes %v", token.Name, info.Scopes)
 	case credentials != nil && !strings.Contains(credentials["client_secret"], "\n") && info.ClientID != credentials["client_id"]:
 		m.Fatalf("%s is Ready with a token of client %s", token.Name, info.ClientID)

@@ -57,7 +57,7 @@ func TestEveryReason(t *testing.T) {
 		"CredentialsInvalid: odd byte": {given: func(w *world) { w.credentials("payu-credentials", "merchant", "a\nb") },
 			want: refused("CredentialsInvalid")},
 		"TargetConflict: foreign": {given: func(w *world) { w.apply(foreign(w, "links")) }, want: refused("TargetConflict")},
-		"TargetConflict: rival": {given: func(w *world) { w.create("elder", target("links")); w.clockOfAPIServer() },
+		"TargetConflict: rival": {given: func(w *world) { w.create("elder", targeting("links")); w.clockOfAPIServer() },
 			want: refused("TargetConflict"), requests: 1},
 		"TargetWriteFailed: refused": {given: func(w *world) { w.faults.set(nil, func(string) error { return errQuota }) },
 			want: refused("TargetWriteFailed")},

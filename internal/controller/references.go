@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // references knows which PayUTokens name a Secret, as target or as credentials. An index of the cache would, too, but takes
@@ -14,10 +15,12 @@ import (
 type references struct {
 	mu sync.Mutex
 	to map[types.NamespacedName][]string // the names of PayUTokens, by the Secret's
+	// targets are the PayUTokens that claim a Secret as their target, by its name.
+	targets map[types.NamespacedName][]target.Claim
 }
 
 func newReferences() *references {
-	return &references{to: map[types.NamespacedName][]string{}}
+	return &references{to: map[types.NamespacedName][]string{}, targets: map[types.NamespacedName][]target.Claim{}}
 }
 
 // replace takes up what a PayUToken names now, instead of what it named before. Either is nil if there is no such PayUToken.
@@ -35,6 +38,36 @@ func (r *references) replace(was, is *v1alpha1.PayUToken) {
 	for _, secret := range secretsOf(is) {
 		r.to[secret] = append(r.to[secret], is.Name)
 	}
+	r.claim(was, is)
+}
+
+// claim takes up what a PayUToken claims now. One that is being deleted claims nothing.
+func (r *references) claim(was, is *v1alpha1.PayUToken) {
+	if was != nil {
+		key := targetKey(was)
+		rest := slices.DeleteFunc(r.targets[key], func(c target.Claim) bool { return c.Name == was.Name })
+		if r.targets[key] = rest; len(rest) == 0 {
+			delete(r.targets, key)
+		}
+	}
+	if is != nil && is.DeletionTimestamp.IsZero() {
+		r.targets[targetKey(is)] = append(r.targets[targetKey(is)], claimOf(is))
+	}
+}
+
+// claims returns who claims a Secret as target.
+func (r *references) claims(secret types.NamespacedName) []target.Claim {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.targets[secret])
+}
+
+func claimOf(obj *v1alpha1.PayUToken) target.Claim {
+	return target.Claim{Name: obj.Name, UID: obj.UID, Created: obj.CreationTimestamp.Time}
+}
+
+func targetKey(obj *v1alpha1.PayUToken) types.NamespacedName {
+	return types.NamespacedName{Namespace: obj.Namespace, Name: obj.TargetName()}
 }
 
 // tokensOf returns the names of the PayUTokens that name a Secret, in no order. They are in the Secret's namespace.

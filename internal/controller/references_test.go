@@ -17,7 +17,7 @@ import (
 )
 
 func TestWhoIsLookedAt(t *testing.T) {
-	r := &Reconciler{references: newReferences()}
+	r := &Reconciler{references: newReferences(), records: newRecords()}
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()
 	events := r.tokenEvents()
@@ -31,7 +31,7 @@ func TestWhoIsLookedAt(t *testing.T) {
 	}
 	change := func(name string) {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
-		for _, request := range r.users(t.Context(), secret) {
+		for _, request := range r.referrers(t.Context(), secret) {
 			queue.Add(request)
 		}
 	}
@@ -72,7 +72,7 @@ func TestWhoIsLookedAt(t *testing.T) {
 	reported := moved.DeepCopy()
 	reported.Status.Failures = 1
 	update(moved, reported)
-	expect("a status")
+	expect("a status that another process wrote", "links")
 	change("links")
 	expect("the target of both", "links", "refunds")
 
@@ -89,39 +89,6 @@ func TestWhoIsLookedAt(t *testing.T) {
 	if len(r.references.to) > 0 {
 		t.Errorf("%v are kept of PayUTokens that are gone", r.references.to)
 	}
-}
-
-// TestOnesOwnWriteIsNotLookedAt: a pass knows what it wrote. All else is looked at, by everybody who has to do with it, and the
-// loss of a Secret that no pass has seen is mended at once.
-func TestOnesOwnWriteIsNotLookedAt(t *testing.T) {
-	w := newWorld(t, payutest.Config{})
-	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("links")
-	w.create("chained", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "links" })
-	w.run()
-	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
-	defer queue.ShutDown()
-	events := w.operator.ownSecretEvents()
-	written, value := w.secret("links"), w.value("links")
-
-	events.Create(t.Context(), event.CreateEvent{Object: written}, queue)
-	expectQueued(t, queue, "one's own write", "chained")
-	w.must(w.user.Patch(w.ctx, w.secret("links"), client.RawPatch(types.MergePatchType, []byte(`{"data":{"access_token":null}}`))))
-	events.Update(t.Context(), event.UpdateEvent{ObjectOld: written, ObjectNew: w.secret("links")}, queue)
-	expectQueued(t, queue, "somebody else's", "chained", "links")
-	w.reconcile("links")
-	repaired := w.secret("links")
-	events.Update(t.Context(), event.UpdateEvent{ObjectOld: written, ObjectNew: repaired}, queue)
-	expectQueued(t, queue, "the repair", "chained")
-
-	w.delete(named("links"))
-	events.Delete(t.Context(), event.DeleteEvent{Object: repaired}, queue)
-	expectQueued(t, queue, "a deletion that shows the last write", "chained", "links")
-	w.reconcile("links")
-	if got := w.value("links"); got != value {
-		t.Errorf("after the pass that follows the deletion the Secret holds %q, want %q", got, value)
-	}
-	w.expectRequests(1)
 }
 
 // expectQueued empties the queue, and sees to it that it held those names.

@@ -17,65 +17,72 @@ import (
 )
 
 // report writes the status if it has changed, with one patch, and says in events and the log what is new.
-func (r *Reconciler) report(ctx context.Context, s situation, status v1alpha1.PayUTokenStatus) error {
-	before := s.token.Status
+func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1.PayUTokenStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	before := o.obj.Status
 	if !equality.Semantic.DeepEqual(before, status) {
-		written, err := r.writeStatus(ctx, s.token, status)
+		written, err := r.writeStatus(ctx, o.obj, status)
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("writing the status: %w", err)
 		}
-		s.memory.statusVersion = written
+		o.record.statusVersion = written
 	}
-	r.announceToken(ctx, s, status)
-	if trouble := newTrouble(before, status); trouble != nil && (!s.progress.InFlight || s.problem() != nil) {
-		r.announceTrouble(ctx, s.token, trouble)
+	r.announceWrite(ctx, o, status)
+	if trouble := newTrouble(before, status); trouble != nil {
+		r.announceTrouble(ctx, o.obj, trouble)
 	}
 	return nil
 }
 
 // writeStatus returns the resourceVersion of the PayUToken with its new status, empty with an error.
-func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.PayUToken, status v1alpha1.PayUTokenStatus) (string, error) {
+func (r *Reconciler) writeStatus(ctx context.Context, obj *v1alpha1.PayUToken, status v1alpha1.PayUTokenStatus) (string, error) {
 	patch, err := json.Marshal([]map[string]any{ // RFC 6902
-		{"op": "test", "path": "/metadata/uid", "value": token.UID}, // not to another one of the same name
-		{"op": "add", "path": "/status", "value": status},           // or replace
+		{"op": "test", "path": "/metadata/uid", "value": obj.UID}, // not to another one of the same name
+		{"op": "add", "path": "/status", "value": status},         // or replace
 	})
 	if err != nil {
 		return "", err
 	}
 	// All but the metadata in the answer is known.
-	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: token.Namespace, Name: token.Name}}
+	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: obj.Namespace, Name: obj.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PayUToken"))
 	err = r.Client.Status().Patch(ctx, written, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
 	return written.ResourceVersion, err
 }
 
-// announceToken tells of a token that was written.
-func (r *Reconciler) announceToken(ctx context.Context, s situation, status v1alpha1.PayUTokenStatus) {
-	if !s.memory.unannounced {
-		return
+// announceWrite tells of a token that was written, or of an edit that was undone.
+func (r *Reconciler) announceWrite(ctx context.Context, o *observation, status v1alpha1.PayUTokenStatus) {
+	switch o.wrote {
+	case v1alpha1.ConditionRefreshed:
+		r.Events.Eventf(o.obj, nil, corev1.EventTypeNormal, v1alpha1.ConditionRefreshed, "WriteToken", "Wrote the token into Secret %q", o.desired.Name)
+		log.FromContext(ctx).Info("Wrote the token", "secret", o.desired.Name, "expiresAt", status.ExpiresAt)
+	case v1alpha1.EventRepaired:
+		r.Events.Eventf(o.obj, nil, corev1.EventTypeNormal, v1alpha1.EventRepaired, "RepairTarget", "Undid a change of Secret %q by somebody else", o.desired.Name)
+		log.FromContext(ctx).Info("Repaired the target", "secret", o.desired.Name)
 	}
-	s.memory.unannounced = false
-	r.Events.Eventf(s.token, nil, corev1.EventTypeNormal, v1alpha1.ConditionRefreshed, "WriteToken",
-		"Wrote the token into Secret %q", s.token.TargetName())
-	log.FromContext(ctx).Info("Wrote the token", "secret", s.token.TargetName(), "expiresAt", status.ExpiresAt)
 }
 
 // announceTrouble tells why there is no new token. That a user suspends a PayUToken is no warning.
-func (r *Reconciler) announceTrouble(ctx context.Context, token *v1alpha1.PayUToken, trouble *metav1.Condition) {
+func (r *Reconciler) announceTrouble(ctx context.Context, obj *v1alpha1.PayUToken, trouble *metav1.Condition) {
 	kind := corev1.EventTypeWarning
 	if trouble.Reason == v1alpha1.ReasonSuspended {
 		kind = corev1.EventTypeNormal
 	}
-	r.Events.Eventf(token, nil, kind, trouble.Reason, "RenewToken", "%s", trouble.Message)
+	r.Events.Eventf(obj, nil, kind, trouble.Reason, "RenewToken", "%s", trouble.Message)
 	log.FromContext(ctx).Info("No new token", "reason", trouble.Reason, "message", trouble.Message)
 }
 
-// newTrouble returns the condition that has become False, or False for another reason; nil if none has. The moment
-// between a reused token's end and its successor is no trouble: it comes with every life.
+// newTrouble returns the condition that has become bad, or bad for another reason; nil if none has. The moment between a
+// reused token's end and its successor is no trouble, since it comes with every life, nor is a token that is being fetched.
 func newTrouble(before, after v1alpha1.PayUTokenStatus) *metav1.Condition {
-	for _, kind := range []string{v1alpha1.ConditionRefreshed, v1alpha1.ConditionReady} {
+	for _, kind := range []string{v1alpha1.ConditionRefreshed, v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
 		was, is := meta.FindStatusCondition(before.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
-		if is == nil || is.Status != metav1.ConditionFalse || is.Reason == v1alpha1.ReasonTokenReused {
+		bad := metav1.ConditionFalse
+		if kind == v1alpha1.ConditionStalled {
+			bad = metav1.ConditionTrue
+		}
+		if is == nil || is.Status != bad || is.Reason == v1alpha1.ReasonTokenReused || is.Reason == v1alpha1.ReasonPending {
 			continue
 		}
 		if was == nil || was.Status != is.Status || was.Reason != is.Reason {

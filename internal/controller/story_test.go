@@ -67,7 +67,7 @@ func TestATokenIsFetchedWrittenAndRenewed(t *testing.T) {
 func TestTheTargetSecretIsAsTheContractSays(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("links", target("links-token"))
+	w.create("links", targeting("links-token"))
 	w.run()
 	secret, token := w.secret("links-token"), w.token("links")
 	data := map[string]string{}
@@ -193,11 +193,11 @@ func TestCorrectedCredentialsLeadToANewAttemptAtOnce(t *testing.T) {
 func TestARenamedTargetIsWrittenFirstAndTheFormerOneRemovedAfter(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("links", target("old"))
+	w.create("links", targeting("old"))
 	w.run()
 	value := w.value("old")
 	w.faults.set(nil, func(string) error { return errQuota })
-	w.edit("links", target("new"))
+	w.edit("links", targeting("new"))
 	w.run()
 	if w.secret("old") == nil || w.secret("new") != nil {
 		t.Fatal("the former Secret must stay until the new one is written")
@@ -271,7 +271,7 @@ func TestARefreshRequestAsksOnceAndIsEchoed(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
-	w.create("same", target("same-token"))
+	w.create("same", targeting("same-token"))
 	w.run()
 	w.expectRequests(1)
 	before := w.value("links")
@@ -350,109 +350,6 @@ func TestReadyTurnsFalseAtTheInstantOfExpiry(t *testing.T) {
 	w.payu.ClearFaults()
 	w.pass(5 * time.Minute)
 	w.expectConditions("links", good)
-}
-
-// TestABurstOfNewPayUTokensNeedsOneTrial: what the API server has just accepted in a namespace is not tried once more,
-// unless it is another kind of Secret, or the API server has refused one since.
-func TestABurstOfNewPayUTokensNeedsOneTrial(t *testing.T) {
-	w := newWorld(t, payutest.Config{})
-	trials, refused := 0, false
-	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			if isTrial(options) {
-				trials++
-			}
-			if refused {
-				return apierrors.NewForbidden(corev1.Resource("secrets"), "any", errors.New("exceeded quota"))
-			}
-			return c.Patch(ctx, o, patch, options...)
-		},
-	})
-	create := func(name string, edits ...edit) {
-		w.payu.PutClient(payutest.Client{ID: name, Secret: secretOne})
-		w.credentials("of-"+name, name, secretOne)
-		w.create(name, append(edits, func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = v1alpha1.SecretName("of-" + name) })...)
-	}
-	expect := func(when string, want int) {
-		t.Helper()
-		if w.run(); trials != want {
-			t.Errorf("%s: %d trials, want %d", when, trials, want)
-		}
-	}
-	create("a")
-	create("b")
-	create("c")
-	expect("at once", 1)
-	w.edit("a", refresh("now"))
-	expect("a renewal", 2)
-	create("labelled", func(p *v1alpha1.PayUToken) {
-		p.Spec.Target.Template.Metadata.Labels = map[string]string{"team": "shop"}
-	})
-	expect("of another kind", 3)
-	w.clock.SetTime(start.Add(time.Second))
-	create("later")
-	expect("a second later", 4)
-	refused = true
-	create("unlucky")
-	expect("refused without a trial", 4)
-	create("next")
-	expect("after a refusal", 5)
-	w.expectRequests(7)
-	w.expectConditions("unlucky", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
-	w.expectConditions("next", "Ready=False/TargetWriteFailed Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed")
-	refused = false
-	w.pass(time.Minute)
-	w.expectConditions("unlucky", good)
-	w.expectRequests(8) // the token that could not be written was kept
-}
-
-// isTrial reports whether a patch is a dry run.
-func isTrial(options []client.PatchOption) bool {
-	var all client.PatchOptions
-	return len(all.ApplyOptions(options).DryRun) > 0
-}
-
-// TestThoseThatBeginAtOnceNeedOneTrial: many workers look at new PayUTokens before the first trial has been answered.
-func TestThoseThatBeginAtOnceNeedOneTrial(t *testing.T) {
-	const workers = 8
-	w := newWorld(t, payutest.Config{})
-	w.credentials("payu-credentials", "merchant", secretOne)
-	for n := range workers {
-		w.create(fmt.Sprint("links-", n), target(v1alpha1.SecretName(fmt.Sprint("target-", n))))
-	}
-	read, trials := make(chan struct{}, workers), atomic.Int32{}
-	w.operator.credentials.live = interceptor.NewClient(w.api, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-			defer func() { read <- struct{}{} }()
-			return c.Get(ctx, key, o, options...)
-		},
-	})
-	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			if isTrial(options) && trials.Add(1) == 1 {
-				for range workers { // all have begun
-					<-read
-				}
-			}
-			return c.Patch(ctx, o, patch, options...)
-		},
-	})
-	var passes sync.WaitGroup
-	for n := range workers {
-		passes.Go(func() {
-			if _, err := w.operator.Reconcile(w.ctx, requestFor(w, fmt.Sprint("links-", n))); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	passes.Wait()
-	if got := trials.Load(); got != 1 {
-		t.Errorf("%d trials, want 1", got)
-	}
-	w.drainQueue()
-	for n := range workers {
-		w.expectLive(fmt.Sprint("target-", n))
-	}
 }
 
 // TestATokenOfFormerCredentialsIsNotPassedOff: the token that was there is not one for other credentials, although these

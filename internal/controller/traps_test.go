@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
-	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
@@ -125,7 +125,7 @@ func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { //
 		if _, err := w.look("links"); err != nil && w.requests() < 2 {
 			t.Fatalf("before PayU was asked: %v", err)
 		}
-		w.operator.Tokens.Wait()
+		w.settle()
 	}
 	w.expectRequests(2)
 	w.expectConditions("links", good)
@@ -250,12 +250,12 @@ func TestARateLimitSurvivesARestartForTheWholeClient(t *testing.T) { // trap 22
 func TestAFormerTargetThatCannotBeRemovedDoesNotHideTheNewOne(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("links", target("old"))
+	w.create("links", targeting("old"))
 	w.run()
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
 		Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return errQuota },
 	})
-	w.edit("links", target("new"))
+	w.edit("links", targeting("new"))
 	if _, err := w.look("links"); err == nil {
 		t.Error("the API server's trouble is not returned")
 	}
@@ -327,20 +327,22 @@ func TestAForgedSealOpensNothing(t *testing.T) { // trap 4
 	w.create("mine")
 	w.create("thief", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "wrong" })
 	w.run()
-	thief, mine := w.token("thief"), parseSeal(w.secret("mine").Annotations[v1alpha1.AnnotationSource])
-	fetched, expires := rfc3339(start.Add(-time.Minute)), rfc3339(start.Add(time.Hour))
-	data := map[string][]byte{"access_token": []byte("x"), "token_type": []byte("Bearer"), "scope": []byte("x"), "expires_at": []byte("x")}
-	forged := seal{source: mine.source, credentials: versionOf(w.secret("wrong")).digest(), spec: specDigest(thief), shape: shapeDigest(thief, string(thief.UID)), data: dataDigest(data, fetched, expires)}
-	w.apply(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "thief", Labels: ownLabels(thief), Annotations: map[string]string{
-		v1alpha1.AnnotationTokenName: "thief", v1alpha1.AnnotationFetchedAt: fetched, v1alpha1.AnnotationExpiresAt: expires, v1alpha1.AnnotationSource: forged.String(),
-	}}, Data: data})
+	thief, mine := w.token("thief"), w.secret("mine")
+	forged := mine.DeepCopy()
+	forged.ObjectMeta = metav1.ObjectMeta{Namespace: w.namespace, Name: "thief", Labels: mine.Labels, Annotations: mine.Annotations}
+	forged.Labels[v1alpha1.LabelTokenUID], forged.Annotations[v1alpha1.AnnotationTokenName] = string(thief.UID), "thief"
+	w.apply(forged)
+	copied := w.value("thief")
 	w.restart()
 	w.run()
+	if w.conditions("thief") == good {
+		t.Error("a copied seal was believed")
+	}
 	w.edit("mine", refresh("now"))
-	w.run()
+	w.pass(6 * time.Second)
 	w.pass(90 * time.Minute)
-	if value := w.value("thief"); value != "x" {
-		t.Errorf("the Secret of a PayUToken with wrong credentials holds %d bytes of a token", len(value))
+	if w.value("mine") == copied || w.value("thief") != copied {
+		t.Error("the Secret of a PayUToken with wrong credentials holds a shared token")
 	}
 }
 
@@ -431,7 +433,7 @@ func TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken(t *testing.T) { // tra
 			dying.restart()
 			dying.edit("first", refresh("now"))
 			dying.reconcile("first")
-			dying.operator.Tokens.Wait()
+			dying.settle()
 			dying.reconcile("first")
 			if w.value("first") == w.value("second") {
 				t.Fatal("the test needs Secrets with different tokens")
@@ -490,7 +492,7 @@ func TestATokenOfTheSameSecondIsWrittenThoughTheFirstWriteFails(t *testing.T) { 
 	w.payu.Inject(payutest.Fault{Set: map[string]json.RawMessage{"expires_in": payutest.JSON(7199)}, Times: 1}) // as servers round
 	w.edit("links", refresh("now"))
 	w.reconcile("links")
-	w.operator.Tokens.Wait()
+	w.settle()
 	w.faults.set(nil, func(string) error { return errors.New("boom") })
 	if _, err := w.look("links"); err == nil {
 		t.Fatal("the test needs a write that fails")
@@ -504,11 +506,11 @@ func TestATokenOfTheSameSecondIsWrittenThoughTheFirstWriteFails(t *testing.T) { 
 // lateClock has a pass that asks for a token see its own end only after the answer.
 type lateClock struct {
 	clock.PassiveClock
-	tokens *payu.Tokens
+	grants *grant.Registry
 }
 
 func (c lateClock) Now() time.Time {
-	c.tokens.Wait()
+	c.grants.Wait()
 	return c.PassiveClock.Now()
 }
 
@@ -518,7 +520,7 @@ func TestATokenThatComesDuringThePassIsHandedOn(t *testing.T) { // trap 9
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
-	w.operator.Clock = lateClock{w.clock, w.operator.Tokens}
+	w.operator.Clock = lateClock{w.clock, w.operator.Grants}
 	w.reconcile("links")
 	if w.requests() != 1 || w.secret("links") != nil {
 		t.Fatal("the test needs a token that is not written yet")
@@ -709,14 +711,14 @@ func TestTwoWritersDoNotFightForEver(t *testing.T) { // trap 25
 func TestTheElderOfTwoRivalsWins(t *testing.T) { // trap 26
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("a", target("same"))
-	w.create("b", target("same"), func(p *v1alpha1.PayUToken) { p.Spec.Scopes = p.Spec.Scopes[:1] })
+	w.create("a", targeting("same"))
+	w.create("b", targeting("same"), func(p *v1alpha1.PayUToken) { p.Spec.Scopes = p.Spec.Scopes[:1] })
 	w.run()
 	w.expectConditions("a", good)
 	w.expectConditions("b", "Ready=False/TargetConflict Refreshed=False/TargetConflict Stalled=True/TargetConflict")
 	w.pass(time.Hour)
 	w.expectRequests(1)
-	w.edit("a", target("own"))
+	w.edit("a", targeting("own"))
 	w.run()
 	w.run()
 	w.expectConditions("a", good)

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
@@ -116,15 +117,15 @@ func (w *world) restart() {
 	w.events = &eventLog{}
 	w.operator = &Reconciler{
 		Client: w.api, Others: w.api, Live: w.api,
-		Tokens: &payu.Tokens{
+		Grants: &grant.Registry{
 			Request: payuClient.Token, Now: w.clock.Now, Random: func() float64 { return 1 },
 			MayAsk:  func() bool { return true },
 			Observe: func(string, time.Duration, bool, *payu.Error) {},
 		},
-		Clock: w.clock, Events: w.events, Random: func() float64 { return 1 }, PropagationMargin: 2 * time.Minute,
+		Clock: w.clock, Events: w.events, Random: func() float64 { return 1 }, PropagationMargin: 2 * time.Minute, Workers: 2,
 	}
 	w.operator.prepare()
-	w.operator.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	w.must(w.operator.begin(w.ctx, workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())))
 }
 
 // apiFaults makes requests of the operator to the API server fail.
@@ -145,6 +146,12 @@ func (f *apiFaults) onStatus() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return errors.Join(f.all, f.patch)
+}
+
+func (f *apiFaults) any() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.all != nil || f.patch != nil || f.write != nil
 }
 
 func (f *apiFaults) set(all error, write func(name string) error) {
@@ -197,15 +204,20 @@ func (w *world) run() {
 func (w *world) drainQueue() {
 	w.Helper()
 	passes := 0
-	for w.operator.Tokens.Wait(); w.operator.queue.Len() > 0; w.operator.Tokens.Wait() {
+	for w.settle(); w.queue().Len() > 0; w.settle() {
 		if passes++; passes > 100 {
 			w.Fatalf("the operator asks and asks: %d requests, conditions %s", w.requests(), w.conditions(w.tokens()[0].Name))
 		}
-		request, _ := w.operator.queue.Get()
-		w.operator.queue.Done(request)
+		request, _ := w.queue().Get()
+		w.queue().Done(request)
 		w.reconcile(request.Name)
 	}
 }
+
+// settle waits until no request to PayU is in flight.
+func (w *world) settle() { w.operator.Grants.Wait() }
+
+func (w *world) queue() queue { return *w.operator.queue.Load() }
 
 func requestFor(w *world, name string) reconcile.Request {
 	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: w.namespace, Name: name}}
@@ -216,7 +228,7 @@ func (w *world) reconcile(name string) {
 	result, err := w.look(name)
 	delete(w.wakeAt, name)
 	switch {
-	case err != nil && w.faults.onStatus() == nil:
+	case err != nil && !w.faults.any():
 		w.Fatalf("reconciling %s: %v", name, err)
 	case err != nil:
 		w.wakeAt[name] = w.clock.Now().Add(30 * time.Second) // the queue's back-off
@@ -341,7 +353,7 @@ func named(name string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}
 }
 
-func target(name v1alpha1.SecretName) edit {
+func targeting(name v1alpha1.SecretName) edit {
 	return func(t *v1alpha1.PayUToken) { t.Spec.Target.Name = name }
 }
 

@@ -21,6 +21,9 @@ const (
 	ProductionBaseURL = "https://accounts.payu.in"
 )
 
+// MaxInFlight is how many requests the operator makes at once in one environment: so many connections are kept.
+const MaxInFlight = 64
+
 // Config says where and how a Client asks.
 type Config struct {
 	// BaseURLs by environment: https, or http to a loopback address.
@@ -69,7 +72,7 @@ func newHTTPClient(timeout time.Duration, roots *x509.CertPool) *http.Client {
 			Proxy:               http.ProxyFromEnvironment,
 			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: maxInFlight,
+			MaxIdleConnsPerHost: MaxInFlight,
 			IdleConnTimeout:     90 * time.Second,
 		},
 	}

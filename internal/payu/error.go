@@ -28,8 +28,10 @@ type Error struct {
 	Reason Reason
 	// Detail says what was wrong, in one line that is the same each time.
 	Detail string
-	// RetryAfter is how long the server asks to wait, from 1 s to 1 h; 0 if it does not say.
+	// RetryAfter is how long the server asks to wait, from 5 s to 1 h; 0 if it does not say.
 	RetryAfter time.Duration
+	// Restored says that Detail is the whole message of a condition, which a former process wrote.
+	Restored bool
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Reason, e.Detail) }
@@ -45,7 +47,9 @@ func (e *Error) Permanent() bool {
 }
 
 const (
-	transientFirst = time.Second
+	// Floor is the least time between two requests for the same source.
+	Floor          = 5 * time.Second
+	transientFirst = Floor
 	transientMost  = 5 * time.Minute
 	permanentFirst = 15 * time.Minute
 	// LongestBackOff is the longest wait before another attempt, retry_after included.
@@ -53,15 +57,15 @@ const (
 )
 
 // BackOff returns how long to wait after the failures-th failure in a row (1 is the first). A permanent one
-// waits 15 min, doubling to 1 h. A transient one waits a part of 1 s, doubling to 5 min: the part, from 0 to 1,
-// is drawn by the caller (full jitter), so that many do not come back at the same moment. The wait is never
-// shorter than the server asks for.
+// waits 15 min, doubling to 1 h. A transient one waits at least Floor, and up to a part of 5 s, doubling to 5 min: the
+// part, from 0 to 1, is drawn by the caller (jitter), so that many do not come back at the same moment. The wait is
+// never shorter than the server asks for.
 func (e *Error) BackOff(failures int, part float64) time.Duration {
 	if e.Permanent() {
 		return max(doubled(permanentFirst, LongestBackOff, failures), e.RetryAfter)
 	}
 	wait := time.Duration(part * float64(doubled(transientFirst, transientMost, failures)))
-	return max(wait, e.RetryAfter)
+	return max(wait, Floor, e.RetryAfter)
 }
 
 func doubled(first, most time.Duration, failures int) time.Duration {

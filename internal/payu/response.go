@@ -59,6 +59,8 @@ func decode(a answer, scopes []string, sentAt time.Time) (Token, error) {
 	return decodeToken(m, scopes, sentAt)
 }
 
+// decodeToken returns the token. With an expires_in that no token can have it returns the token and an error: at the end
+// of a token's life a server that reuses tokens says 0, which is no failure for whoever knows that token.
 func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 	if err := checkAccessToken(m.AccessToken); err != nil {
 		return Token{}, err
@@ -66,13 +68,14 @@ func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 	if !strings.EqualFold(m.TokenType, "Bearer") {
 		return Token{}, invalid("token_type is not Bearer")
 	}
-	life, ok := parseLife(m.ExpiresIn)
-	if !ok {
-		return Token{}, invalid("expires_in is missing or no positive number of seconds")
-	}
 	granted, err := grantedScope(m.Scope, scopes)
 	if err != nil {
 		return Token{}, err
+	}
+	var dead error // nil, and no *Error that is nil
+	life, ok := parseLife(m.ExpiresIn)
+	if !ok {
+		dead = invalid("expires_in is missing or not a positive number of seconds")
 	}
 	fetchedAt := sentAt.UTC().Truncate(time.Second)
 	return Token{
@@ -81,7 +84,8 @@ func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 		Scope:       granted,
 		FetchedAt:   fetchedAt,
 		ExpiresAt:   fetchedAt.Add(life),
-	}, nil
+		EndsAfter:   sentAt.Add(life),
+	}, dead
 }
 
 func invalid(detail string) *Error { return &Error{Reason: InvalidResponse, Detail: detail} }
@@ -198,7 +202,7 @@ func grantedScope(scope string, asked []string) (string, error) {
 }
 
 // retryAfter returns the larger of the Retry-After header (seconds or date, RFC 9110 section 10.2.3) and the
-// body's retry_after (seconds), held to 1 s to 1 h; 0 if neither says anything usable.
+// body's retry_after (seconds), held to the floor of 5 s to 1 h; 0 if neither says anything usable.
 func retryAfter(header http.Header, body json.RawMessage, now time.Time) time.Duration {
 	var wait float64
 	if s, ok := parseSeconds(body); ok {
@@ -213,5 +217,5 @@ func retryAfter(header http.Header, body json.RawMessage, now time.Time) time.Du
 	if wait <= 0 {
 		return 0
 	}
-	return time.Duration(min(max(wait, 1), LongestBackOff.Seconds()) * float64(time.Second))
+	return time.Duration(min(max(wait, Floor.Seconds()), LongestBackOff.Seconds()) * float64(time.Second))
 }

@@ -75,9 +75,16 @@ type Key struct {
 }
 
 // Key returns the key of the source.
-func (s Source) Key() Key {
-	client := DigestOf("client", s.Environment, s.Credentials.ClientID, s.Credentials.ClientSecret)
-	return Key{Client: client, Source: DigestOf(append([]string{"source", client.String()}, sortedSet(s.Scopes)...)...)}
+func (s Source) Key() Key { return KeyFor(ClientKey(s.Environment, s.Credentials), s.Scopes) }
+
+// ClientKey returns what tells a client from all others.
+func ClientKey(environment string, c Credentials) Digest {
+	return DigestOf("client", environment, c.ClientID, c.ClientSecret)
+}
+
+// KeyFor returns the key of the source that a client and a set of scopes make.
+func KeyFor(client Digest, scopes []string) Key {
+	return Key{Client: client, Source: DigestOf(append([]string{"source", client.String()}, sortedSet(scopes)...)...)}
 }
 
 // Digest is 128 bits of a SHA-256. The zero Digest is that of nothing.

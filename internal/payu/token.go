@@ -9,6 +9,9 @@ type Token struct {
 	Scope       string    // granted, space separated
 	FetchedAt   time.Time // the local clock just before the request was sent
 	ExpiresAt   time.Time // FetchedAt + expires_in; created_at is of no use where a server reuses tokens
+	// EndsAfter is the earliest moment at which the token can have expired: the clock just before the request was sent, not
+	// truncated, + expires_in. Zero for a token that was read from a Secret.
+	EndsAfter time.Time
 }
 
 // String keeps the token out of logs and error texts.
@@ -36,24 +39,23 @@ func (t Token) RenewAt(percent int, margin time.Duration, spread float64) time.T
 	return t.FetchedAt.Add(max(at, life/2))
 }
 
-const (
-	// reuseFloor is the shortest wait after a reused token, while it lives.
-	reuseFloor = 5 * time.Second
-	// reuseSteps bounds the requests per life: the wait is halved down to this part of the life.
-	reuseSteps = 1024
-	// expiryRounding is how long after the computed expiry a server that counts whole seconds may still reuse a
-	// token: one second that FetchedAt lost, one that expires_in lost.
-	expiryRounding = 2 * time.Second
-)
+// clockTolerance is how far in the future a token may have been fetched: another node's clock may be ahead.
+const clockTolerance = 10 * time.Second
 
-// nextAfterReuse returns when to ask again after PayU gave a token back that was there already, as it does in
-// reuse mode until the token dies: at half of what is left, so that a server which renews early is noticed, and
-// in the end just after expiry. A life costs at most 12 requests. life is the token's life as first seen,
-// expiresAt its expiry as last seen.
-func nextAfterReuse(life time.Duration, expiresAt, now time.Time) time.Time {
-	half := expiresAt.Sub(now) / 2
-	if half < max(reuseFloor, life/reuseSteps) {
-		return expiresAt.Add(expiryRounding)
+// FromTheFuture reports whether the clock was set back since the token was fetched: its expiry cannot be trusted.
+func (t Token) FromTheFuture(now time.Time) bool { return t.FetchedAt.After(now.Add(clockTolerance)) }
+
+// Supersedes reports whether the token lives and is to replace the other one: it was fetched later, or the other one
+// is dead or from the future.
+func (t Token) Supersedes(other Token, now time.Time) bool {
+	switch {
+	case t.AccessToken == "" || !t.ValidAt(now) || t.FromTheFuture(now):
+		return false
+	case !other.ValidAt(now) || other.FromTheFuture(now):
+		return true
+	case t.FetchedAt.Equal(other.FetchedAt):
+		return t.ExpiresAt.After(other.ExpiresAt)
+	default:
+		return t.FetchedAt.After(other.FetchedAt)
 	}
-	return now.Add(half)
 }

@@ -19,11 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 )
 
-// Register makes the Reconciler run in the manager. others is what NewOthersCache returned; workers is how many PayUTokens
-// are looked at at once.
-func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cache.Cache, workers int) error {
+// Register makes the Reconciler run in the manager. others is what NewOthersCache returned.
+func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cache.Cache) error {
 	r.prepare()
 	if err := mgr.Add(manager.RunnableFunc(r.drain)); err != nil {
 		return err
@@ -42,25 +42,42 @@ func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cach
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
 		Watches(&v1alpha1.PayUToken{}, r.tokenEvents()).
-		Watches(&corev1.Secret{}, r.ownSecretEvents()).
-		WatchesRawSource(source.Kind(others, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
-		WatchesRawSource(source.Func(r.keepQueue)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.referrers)).
+		WatchesRawSource(source.Kind(others, client.Object(anySecret), r.otherSecretEvents())).
+		WatchesRawSource(source.Func(r.begin)).
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers,
+			MaxConcurrentReconciles: r.Workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, time.Minute),
 		}).
 		Complete(r)
 }
 
 func (r *Reconciler) prepare() {
-	r.memories, r.references = newMemories(), newReferences()
-	r.credentials = credentials{own: r.Client, others: r.Others, live: r.Live}
-	r.Tokens.Changed = r.wake
+	r.records, r.references = newRecords(), newReferences()
+	r.lanes, r.progress = newLanes(r.Workers), newProgress()
+	r.credentials = &credentials{own: r.Client, others: r.Others, live: r.Live, known: map[types.NamespacedName]map[clientReference]clientKeys{}}
+	r.Grants.Changed = r.changed
 }
 
-// tokenEvents keeps up with what PayUTokens name, and has those looked at that users change, together with those that have
-// the same target: they may have to step back, or may go on. One handler does both, so that whoever is looked at, because
-// of a PayUToken or of a Secret, is known.
+// begin keeps the controller's queue, and has PayU asked nothing until all PayUTokens that there are were observed.
+func (r *Reconciler) begin(ctx context.Context, q queue) error {
+	r.queue.Store(&q)
+	var list v1alpha1.PayUTokenList
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return err
+	}
+	names := make([]grant.Member, len(list.Items))
+	for i := range list.Items {
+		names[i] = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	r.Grants.Begin(names)
+	return nil
+}
+
+// tokenEvents keeps up with what PayUTokens name, and has those reconciled that users change, together with those that have
+// the same target: they may have to step back, or may go on. A status that the operator did not write itself (a former
+// leader's last one) is corrected. One handler does it all, so that whoever is reconciled, because of a PayUToken or of a
+// Secret, is known.
 func (r *Reconciler) tokenEvents() handler.EventHandler {
 	look := func(queue workqueue.TypedRateLimitingInterface[reconcile.Request], token *v1alpha1.PayUToken) {
 		queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
@@ -77,6 +94,9 @@ func (r *Reconciler) tokenEvents() handler.EventHandler {
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			was, is := e.ObjectOld.(*v1alpha1.PayUToken), e.ObjectNew.(*v1alpha1.PayUToken)
 			if !changed(was, is) {
+				if !r.records.wroteStatus(is) {
+					queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(is)})
+				}
 				return
 			}
 			r.references.replace(was, is)
@@ -91,39 +111,26 @@ func (r *Reconciler) tokenEvents() handler.EventHandler {
 	}
 }
 
-// ownSecretEvents has those looked at that have to do with a Secret of the operator's, but not the one that it was just
-// written for, unless the event is faster than the answer to the write: that pass knows what it wrote.
-func (r *Reconciler) ownSecretEvents() handler.EventHandler {
-	look := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], is client.Object, was ...client.Object) {
-		requests := r.users(ctx, is)
-		for _, former := range was {
-			requests = append(requests, r.users(ctx, former)...)
-		}
-		for _, request := range requests {
-			if !r.memories.seeOwnWrite(request.NamespacedName, is) {
-				queue.Add(request)
-			}
-		}
-	}
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			look(ctx, queue, e.Object)
-		},
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			look(ctx, queue, e.ObjectNew, e.ObjectOld)
-		},
-		DeleteFunc: handler.EnqueueRequestsFromMapFunc(r.users).Delete,
-	}
-}
-
 // changed reports whether a user has changed a PayUToken, or made it anew while the API server was out of reach: what the
 // operator writes into the status is no such change.
 func changed(was, is *v1alpha1.PayUToken) bool {
 	return was.UID != is.UID || was.Generation != is.Generation || was.RefreshRequest() != is.RefreshRequest() || !is.DeletionTimestamp.IsZero()
 }
 
-// users returns the PayUTokens that name a Secret, as credentials or as target, and the one that it was made for.
-func (r *Reconciler) users(_ context.Context, secret client.Object) []reconcile.Request {
+// otherSecretEvents has those reconciled that name a Secret, and drops what is kept of credentials that are gone.
+func (r *Reconciler) otherSecretEvents() handler.EventHandler {
+	all := handler.EnqueueRequestsFromMapFunc(r.referrers)
+	return handler.Funcs{
+		CreateFunc: all.Create, UpdateFunc: all.Update,
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			r.credentials.forget(client.ObjectKeyFromObject(e.Object))
+			all.Delete(ctx, e, queue)
+		},
+	}
+}
+
+// referrers returns the PayUTokens that name a Secret, as credentials or as target, and the one that it was made for.
+func (r *Reconciler) referrers(_ context.Context, secret client.Object) []reconcile.Request {
 	requests := r.tokensBy(client.ObjectKeyFromObject(secret))
 	if owner := secret.GetAnnotations()[v1alpha1.AnnotationTokenName]; owner != "" {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: owner}})
@@ -138,10 +145,4 @@ func (r *Reconciler) tokensBy(secret types.NamespacedName) []reconcile.Request {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.Namespace, Name: name}})
 	}
 	return requests
-}
-
-// keepQueue gives wake the controller's queue.
-func (r *Reconciler) keepQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	r.queue = queue
-	return nil
 }

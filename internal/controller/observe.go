@@ -1,0 +1,305 @@
+package controller
+
+import (
+	"context"
+	"hash/fnv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
+)
+
+// observation is what is known of one PayUToken in one pass. Decisions and the status are made from it alone.
+type observation struct {
+	now    time.Time
+	margin time.Duration // the life that a token must have left when its successor is written
+	random float64       // the jitter of a back-off
+	obj    *v1alpha1.PayUToken
+
+	// desired is the target as the spec asks for it, and template what is wrong with its template, nil if nothing is.
+	desired  target.Desired
+	template *failure
+	// secret is the target, nil if there is none. foreign is why it cannot be written, nil if it is this PayUToken's.
+	secret  *corev1.Secret
+	foreign *failure
+	held    target.Held
+	// former is the former target, empty if there is none.
+	former formerTarget
+
+	// keys are those of the client, read the credentials if they were read in this pass, and unusable is why they cannot
+	// be used, nil if they can.
+	keys     clientKeys
+	read     *payu.Credentials
+	unusable *failure
+	// state is what is known of the source, zero if the credentials are unusable.
+	state grant.State
+
+	record record
+	// wrote is the event that tells of the write that this pass has made, empty if it has made none.
+	wrote string
+}
+
+// formerTarget is the Secret that was the target before spec.target.name was changed.
+type formerTarget struct {
+	name   string
+	secret *corev1.Secret // nil if it is gone, or is not this PayUToken's
+	unread bool           // it could not be read
+	held   target.Held
+}
+
+// observe returns what is known of a PayUToken, from caches where they are good enough. What cannot be found out is a
+// failure of the observation.
+func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.PayUToken) observation {
+	name := client.ObjectKeyFromObject(obj)
+	o := observation{now: r.now(), margin: r.PropagationMargin, random: r.Random(), obj: obj, record: r.records.of(name, obj.UID)}
+	o.desired, o.template = desiredOf(obj, obj.TargetName())
+	o.keys, o.read, o.unusable = r.credentials.keys(ctx, obj)
+	secret, err := r.target(ctx, o.targetKey())
+	if err != nil {
+		o.foreign = failedTo("read", o.desired.Name, err)
+	}
+	o.former = r.formerOf(ctx, obj)
+	r.complete(ctx, &o, secret)
+	r.Grants.Observed(name)
+	return o
+}
+
+// complete fills in what follows from the target.
+func (r *Reconciler) complete(ctx context.Context, o *observation, secret *corev1.Secret) {
+	o.secret = secret
+	if o.foreign == nil || !o.foreign.transient {
+		o.foreign = r.foreign(ctx, o.obj, o.desired.Name, secret)
+	}
+	o.readTargets()
+	o.join(r.Grants)
+	if o.held.Proven {
+		o.record.mark = o.markOf(o.held.Token)
+	}
+}
+
+// readTargets reads what the targets hold.
+func (o *observation) readTargets() {
+	var proof *target.Proof
+	if o.unusable == nil {
+		proof = &target.Proof{Key: o.keys.seal, Source: o.key().Source}
+	}
+	o.held = target.Held{}
+	if o.foreign == nil {
+		o.held = o.desired.Read(o.secret, proof)
+	}
+	o.former.held = o.desired.Read(o.former.secret, proof)
+}
+
+// join makes the PayUToken a member of its source, with what its Secrets and its status say.
+func (o *observation) join(grants *grant.Registry) {
+	if o.unusable != nil {
+		return
+	}
+	wish := grant.Wish{First: o.obj.Status.ObservedGeneration < 1}
+	if value := o.obj.RefreshRequest(); value != o.obj.Status.LastHandledRefreshAt {
+		wish.Value = value
+	}
+	o.state = grants.Join(client.ObjectKeyFromObject(o.obj), o.key(), o.seed(), wish)
+}
+
+// seed is what the Secrets and the status say of the source.
+func (o *observation) seed() grant.Seed {
+	var seed grant.Seed
+	for _, held := range []target.Held{o.held, o.former.held} {
+		if held.Proven && !held.Former && held.Token.Supersedes(seed.Token, o.now) {
+			seed.Token = held.Token
+		}
+	}
+	status := o.obj.Status
+	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
+	ofPresentSpec := status.ObservedGeneration == o.obj.Generation && status.CredentialsVersion == o.keys.version.resourceVersion
+	if status.NextAttemptAt == nil || refreshed == nil || !ofPresentSpec || !aboutPayU(refreshed.Reason) {
+		return seed
+	}
+	seed.Failures, seed.NextAttempt = int(status.Failures), status.NextAttemptAt.Time
+	seed.Reused = refreshed.Reason == v1alpha1.ReasonTokenReused
+	if refreshed.Status == metav1.ConditionFalse {
+		seed.Err = &payu.Error{Reason: payu.Reason(refreshed.Reason), Detail: refreshed.Message, Restored: true}
+	}
+	return seed
+}
+
+// aboutPayU reports whether a reason speaks of a request to PayU: such a one stays until the next request.
+func aboutPayU(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonCredentialsNotFound, v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsUnreadable, v1alpha1.ReasonTargetConflict,
+		v1alpha1.ReasonTargetWriteFailed, v1alpha1.ReasonTemplateInvalid, v1alpha1.ReasonSuspended, v1alpha1.ReasonPending:
+		return false
+	default:
+		return true
+	}
+}
+
+func desiredOf(obj *v1alpha1.PayUToken, name string) (target.Desired, *failure) {
+	desired, err := target.For(obj, name)
+	if err != nil {
+		return desired, stalled(v1alpha1.ReasonTemplateInvalid, "%v", err)
+	}
+	return desired, nil
+}
+
+// target returns a Secret, nil if there is none. One that is not among the operator's own, but exists, is read from the
+// API server.
+func (r *Reconciler) target(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, key, secret)
+	if err == nil {
+		return secret, nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return nil, err
+	}
+	other := &metav1.PartialObjectMetadata{}
+	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err = r.Others.Get(ctx, key, other); err == nil {
+		return r.liveTarget(ctx, key)
+	}
+	return nil, client.IgnoreNotFound(err)
+}
+
+// liveTarget returns a Secret from the API server, nil if there is none.
+func (r *Reconciler) liveTarget(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	if err := r.Live.Get(ctx, key, secret); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return secret, nil
+}
+
+// reread reads the target from the API server, since somebody else has changed it.
+func (r *Reconciler) reread(ctx context.Context, o *observation) *failure {
+	secret, err := r.liveTarget(ctx, o.targetKey())
+	if err != nil {
+		return failedTo("read", o.desired.Name, err)
+	}
+	r.complete(ctx, o, secret)
+	return nil
+}
+
+// formerOf returns the former target of a PayUToken whose spec.target.name was changed. One that cannot be read is left
+// for the next pass.
+func (r *Reconciler) formerOf(ctx context.Context, obj *v1alpha1.PayUToken) formerTarget {
+	name := obj.Status.SecretName
+	if name == "" || name == obj.TargetName() {
+		return formerTarget{}
+	}
+	key := types.NamespacedName{Namespace: obj.Namespace, Name: name}
+	secret, err := r.target(ctx, key)
+	if err != nil {
+		return formerTarget{name: name, unread: true}
+	}
+	if secret == nil || target.Owner(secret, append(r.references.claims(key), claimOf(obj))) != obj.Name {
+		return formerTarget{name: name}
+	}
+	return formerTarget{name: name, secret: secret}
+}
+
+// foreign returns why a Secret is not this PayUToken's to write, nil if it is. Of several PayUTokens with the same target,
+// exactly one has it.
+func (r *Reconciler) foreign(ctx context.Context, obj *v1alpha1.PayUToken, name string, secret *corev1.Secret) *failure {
+	claims := append(r.references.claims(types.NamespacedName{Namespace: obj.Namespace, Name: name}), claimOf(obj))
+	owner := target.Owner(secret, claims)
+	switch {
+	case owner == obj.Name:
+		return nil
+	case secret == nil:
+		return stalled(v1alpha1.ReasonTargetConflict,
+			"PayUToken %q, which is older, has the same target Secret %q: name a different Secret in spec.target.name", owner, name)
+	case owner != "" && r.exists(ctx, obj.Namespace, owner):
+		return stalled(v1alpha1.ReasonTargetConflict,
+			"Secret %q belongs to PayUToken %q: name a different Secret in spec.target.name", name, owner)
+	default:
+		return stalled(v1alpha1.ReasonTargetConflict,
+			"Secret %q exists and does not belong to this PayUToken: delete it, or name a different Secret in spec.target.name", name)
+	}
+}
+
+func (r *Reconciler) exists(ctx context.Context, namespace, name string) bool {
+	return !apierrors.IsNotFound(r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &v1alpha1.PayUToken{}))
+}
+
+// ---- what the rules ask
+
+// key is the key of the source.
+func (o observation) key() payu.Key { return payu.KeyFor(o.keys.client, target.Scopes(o.obj)) }
+
+func (o observation) targetKey() types.NamespacedName {
+	return types.NamespacedName{Namespace: o.obj.Namespace, Name: o.desired.Name}
+}
+
+// targetVersion is the target's resourceVersion, empty if there is none.
+func (o observation) targetVersion() string {
+	if o.secret == nil {
+		return ""
+	}
+	return o.secret.ResourceVersion
+}
+
+// token returns the token that the target holds, made from the present spec and credentials; zero if it does not. Where
+// the credentials cannot be read, nothing speaks against those that it was made from, unless it did not fit before.
+func (o observation) token() payu.Token {
+	if o.held.Proven || o.unusable != nil && o.held.Plausible && !o.wasUnready() {
+		return o.held.Token
+	}
+	return payu.Token{}
+}
+
+// wasUnready reports whether the status says of the present spec that there is no token for it.
+func (o observation) wasUnready() bool {
+	ready := meta.FindStatusCondition(o.obj.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionFalse && ready.ObservedGeneration == o.obj.Generation
+}
+
+// isReady reports whether the target holds a live token.
+func (o observation) isReady() bool { return o.token().ValidAt(o.now) }
+
+// hasNewerToken reports whether the source has a live token that the target does not hold.
+func (o observation) hasNewerToken() bool {
+	shared, held := o.state.Token, o.token()
+	if !shared.ValidAt(o.now) || shared.FromTheFuture(o.now) {
+		return false
+	}
+	return shared.Supersedes(held, o.now) || shared.AccessToken != held.AccessToken && !held.Supersedes(shared, o.now)
+}
+
+// isDue reports whether a new token is wanted: there is none, it is old, a user wants one, or the last request failed.
+func (o observation) isDue() bool {
+	latest := o.token()
+	if o.state.Token.Supersedes(latest, o.now) {
+		latest = o.state.Token
+	}
+	return !latest.ValidAt(o.now) || latest.FromTheFuture(o.now) || !o.now.Before(o.renewAt(latest)) ||
+		o.state.Wished || o.state.Failures > 0
+}
+
+func (o observation) renewAt(token payu.Token) time.Time {
+	return token.RenewAt(renewalPercent(o.obj), o.margin, spread(o.obj))
+}
+
+func renewalPercent(obj *v1alpha1.PayUToken) int {
+	if obj.Spec.RenewalPercent == 0 {
+		return 67
+	}
+	return int(obj.Spec.RenewalPercent)
+}
+
+// spread returns a constant of the PayUToken's own, from 0 to 1.
+func spread(obj *v1alpha1.PayUToken) float64 {
+	h := fnv.New32a()
+	h.Write([]byte(obj.UID))
+	return float64(h.Sum32()) / (1 << 32)
+}

@@ -1,0 +1,214 @@
+// Package controller keeps the target Secrets of PayUTokens fresh, and says in their status what happened.
+//
+// A pass over a PayUToken observes what is known of it, decides by an ordered list of rules (rules.go), does at most one
+// thing for the token (fetch.go, write.go) and one for the shape of its Secret (reshape.go), and reports the outcome in
+// the status (status.go), errors included.
+//
+// The words, one for each thing:
+//
+//	PayUToken     the resource, obj in the code; its spec is what a user asks for
+//	token         an access token of PayU's, payu.Token
+//	source        what a token is made from: environment, client and set of scopes
+//	target        the Secret that the token is written to; former target: the one before spec.target.name was changed
+//	seal          the annotation of a target that proves what its token was made from
+//	held          what a target holds
+//	shape         all of a target but its data: type, labels, annotations, owner
+//	wish          a refresh that a user asks for with an annotation
+//	failure       why something was not done, as it stands in a condition
+//	record        what one process remembers of a PayUToken beside all that: what was refused, what was repaired
+package controller
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
+)
+
+// +kubebuilder:rbac:groups=auth.payu.in,resources=payutokens,verbs=get;list;watch
+// +kubebuilder:rbac:groups=auth.payu.in,resources=payutokens/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
+
+// Reconciler keeps the target Secrets of PayUTokens fresh. All exported fields are required.
+type Reconciler struct {
+	// Client reads PayUTokens and the operator's own Secrets from a cache, and writes.
+	Client client.Client
+	// Others reads the metadata of all Secrets but the operator's own from a cache.
+	Others client.Reader
+	// Live reads from the API server.
+	Live client.Reader
+	// Grants holds the token of each source, and has PayU asked.
+	Grants *grant.Registry
+	Clock  clock.PassiveClock
+	Events events.EventRecorder
+	// Random draws from [0, 1) for the jitter of the back-off after a refused write.
+	Random func() float64
+	// PropagationMargin is the life that a token must have left when its successor is written.
+	PropagationMargin time.Duration
+	// Workers is how many PayUTokens are reconciled at once.
+	Workers int
+
+	credentials *credentials
+	references  *references
+	records     *records
+	lanes       *lanes
+	progress    *progress
+	queue       atomic.Pointer[queue]
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+const (
+	// passTimeout bounds what a pass does before it writes the status: a failure is reported within 30 s.
+	passTimeout = 25 * time.Second
+	// reportTimeout bounds the writing of the status.
+	reportTimeout = 13 * time.Second
+	// mostTries bounds how often a pass reads the target again because somebody else has changed it.
+	mostTries = 3
+	// drainPatience bounds the handing on of tokens while the operator stops.
+	drainPatience = 10 * time.Second
+)
+
+// Reconcile makes one pass over a PayUToken. The returned error is the API server's trouble: the status says so, too,
+// and the queue repeats the pass with a back-off.
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if !r.lanes.enter(request) {
+		return reconcile.Result{}, nil // leave has it reconciled
+	}
+	done := r.progress.begin()
+	wake, err := r.pass(ctx, request.NamespacedName)
+	done()
+	r.requeue(r.lanes.leave(request, isTimeout(err)))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: wake}, nil
+}
+
+// pass returns how long to sleep until the next one; 0 if only an event begins it.
+func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (time.Duration, error) {
+	obj := &v1alpha1.PayUToken{}
+	err := r.Client.Get(ctx, name, obj)
+	if apierrors.IsNotFound(err) || err == nil && !obj.DeletionTimestamp.IsZero() {
+		r.records.forget(name)
+		r.Grants.Leave(name)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	// A pass that has begun is finished, also while the operator stops: it may have the only copy of a token in hand.
+	ctx = context.WithoutCancel(ctx)
+	o, v, f := r.work(ctx, obj)
+	if f == gone {
+		return longestSleep, nil
+	}
+	o.notePending(v, f)
+	status := statusOf(o, v, f)
+	err = r.report(ctx, &o, status)
+	r.records.put(name, o.record)
+	if f == nil && err == nil {
+		r.Grants.Settle(name, o.state.Ended)
+	}
+	return wakeAfter(o, v), errors.Join(f.trouble(), err)
+}
+
+// work observes, decides and acts. Where others have changed the target meanwhile it does so again.
+func (r *Reconciler) work(ctx context.Context, obj *v1alpha1.PayUToken) (observation, verdict, *failure) {
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	o := r.observe(ctx, obj)
+	v := decide(o)
+	f := r.act(ctx, &o, v)
+	for try := 0; f == conflict && try < mostTries; try++ {
+		if f = r.reread(ctx, &o); f == nil {
+			v = decide(o)
+			f = r.act(ctx, &o, v)
+		}
+	}
+	if f == conflict {
+		f = transient(v1alpha1.ReasonTargetWriteFailed, "Secret %q changes faster than it can be written", o.desired.Name)
+	}
+	return o, v, f
+}
+
+// act does what was decided, and returns the first failure.
+func (r *Reconciler) act(ctx context.Context, o *observation, v verdict) *failure {
+	f := r.actOnToken(ctx, o, v)
+	if v.reshape && f == nil {
+		f = r.reshape(ctx, o)
+	}
+	if targetFailed(v.why) || targetFailed(f) {
+		r.renewFormer(ctx, o)
+	}
+	if f == nil && v.why == nil {
+		f = r.removeFormer(ctx, o)
+	}
+	return f
+}
+
+func (r *Reconciler) actOnToken(ctx context.Context, o *observation, v verdict) *failure {
+	switch v.token {
+	case write:
+		return r.write(ctx, o)
+	case fetch:
+		return r.fetch(ctx, o)
+	case awaitStart:
+		r.Grants.AwaitStart(client.ObjectKeyFromObject(o.obj))
+	}
+	return nil
+}
+
+// now returns the wall clock: a monotonic one stands still while a machine sleeps.
+func (r *Reconciler) now() time.Time { return r.Clock.Now().Round(0).UTC() }
+
+// requeue has PayUTokens reconciled.
+func (r *Reconciler) requeue(requests []reconcile.Request) {
+	if q := r.queue.Load(); q != nil {
+		for _, request := range requests {
+			(*q).Add(request)
+		}
+	}
+}
+
+// changed has all members of a source reconciled: their token has changed, or the request for it has failed.
+func (r *Reconciler) changed(members []grant.Member) {
+	requests := make([]reconcile.Request, len(members))
+	for i, m := range members {
+		requests[i] = reconcile.Request{NamespacedName: m}
+	}
+	r.requeue(requests)
+}
+
+// drain waits until the operator is to stop, lets the requests in flight end, and then reconciles itself the PayUTokens
+// that no worker takes from the queue any more: a token that PayU gave at the last moment still reaches its Secrets.
+func (r *Reconciler) drain(ctx context.Context) error {
+	if err := r.Grants.Drain(ctx); err != nil {
+		return err
+	}
+	interval := 20 * time.Millisecond
+	err := wait.PollUntilContextTimeout(context.WithoutCancel(ctx), interval, drainPatience, true, func(ctx context.Context) (bool, error) {
+		waiting := r.Grants.Unsettled()
+		for _, name := range waiting {
+			if _, err := r.pass(ctx, name); err != nil {
+				log.FromContext(ctx).Error(err, "Handing on a token while stopping", "namespace", name.Namespace, "name", name.Name)
+			}
+		}
+		return len(waiting) == 0, nil
+	})
+	return err
+}

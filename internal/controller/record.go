@@ -1,0 +1,147 @@
+package controller
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// record is what this process remembers of a PayUToken beside its Secret, its status and its source. All of it may be
+// lost.
+type record struct {
+	uid types.UID
+	// refusal is the last write of the target that was refused, former that of the former target, and shape that of the
+	// target's shape alone.
+	refusal, former, shape attempt
+	// fight is set while the operator does not undo what somebody else keeps changing.
+	fight attempt
+	// mark tells what the target held last, and repairs are the moments at which the same was written again.
+	mark    mark
+	repairs []time.Time
+	// waitingSince is since when a token is missing without a failure.
+	waitingSince time.Time
+	// statusVersion is the resourceVersion that the last own write of the status gave.
+	statusVersion string
+}
+
+// mark tells tokens, and the specs that they were written for, apart.
+type mark struct {
+	token      payu.Digest
+	generation int64
+}
+
+func (o observation) markOf(token payu.Token) mark {
+	return mark{token: payu.DigestOf("mark", token.AccessToken), generation: o.obj.Generation}
+}
+
+// attempt is a write that was refused.
+type attempt struct {
+	failure *failure
+	// failures counts the refusals in a row.
+	failures int
+	at, next time.Time
+	// generation, wish and target are what the write was made for, and on which version of the Secret: it is repeated at
+	// once when one of them changes.
+	generation   int64
+	wish, target string
+}
+
+const (
+	mostRepairs  = 5
+	repairWindow = 10 * time.Minute
+	fightPause   = time.Hour
+	// retryPause is how long a refused write rests even if the Secret has changed.
+	retryPause = time.Second
+)
+
+// refused returns the attempt that follows, and was refused for a reason.
+func (a attempt) refused(o *observation, f *failure) attempt {
+	wait := (&payu.Error{Reason: payu.ServerError}).BackOff(a.failures+1, o.random)
+	return attempt{
+		failure: f, failures: a.failures + 1, at: o.now, next: o.now.Add(wait),
+		generation: o.obj.Generation, wish: o.obj.RefreshRequest(), target: o.targetVersion(),
+	}
+}
+
+// rests reports whether the write is not to be repeated yet.
+func (a attempt) rests(o observation) bool {
+	return a.failure != nil && !o.now.Before(a.at) && o.now.Before(a.until(o))
+}
+
+// until returns when the write may be repeated.
+func (a attempt) until(o observation) time.Time {
+	switch {
+	case a.generation != o.obj.Generation, a.wish != o.obj.RefreshRequest():
+		return a.at
+	case a.target != o.targetVersion() && a.at.Add(retryPause).Before(a.next):
+		return a.at.Add(retryPause)
+	default:
+		return a.next
+	}
+}
+
+// mayRepair reports whether the target may be written once more with the token that it was to hold already. After too
+// many such repairs somebody else keeps changing it, and two writers would fight for ever: then a pause begins.
+func (rec *record) mayRepair(o *observation) bool {
+	for len(rec.repairs) > 0 && o.now.Sub(rec.repairs[0]) > repairWindow {
+		rec.repairs = rec.repairs[1:]
+	}
+	if len(rec.repairs) < mostRepairs {
+		return true
+	}
+	rec.repairs = nil
+	rec.fight = attempt{
+		at: o.now, next: o.now.Add(fightPause), generation: o.obj.Generation, wish: o.obj.RefreshRequest(),
+		failure: stalled(v1alpha1.ReasonTargetConflict, "Another controller or user keeps changing Secret %q: "+
+			"stop it, or name a different Secret in spec.target.name; until then only new tokens are written", o.desired.Name),
+	}
+	return false
+}
+
+// fights reports whether changes of the target are not undone for the time being.
+func (rec record) fights(o observation) bool {
+	a := rec.fight
+	return a.failure != nil && !o.now.Before(a.at) && o.now.Before(a.next) && a.generation == o.obj.Generation && a.wish == o.obj.RefreshRequest()
+}
+
+// records holds the record of each PayUToken.
+type records struct {
+	mu     sync.Mutex
+	byName map[types.NamespacedName]record
+}
+
+func newRecords() *records { return &records{byName: map[types.NamespacedName]record{}} }
+
+// of returns the record of a PayUToken, empty if there is none of its UID.
+func (all *records) of(name types.NamespacedName, uid types.UID) record {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if rec := all.byName[name]; rec.uid == uid {
+		return rec
+	}
+	return record{uid: uid}
+}
+
+func (all *records) put(name types.NamespacedName, rec record) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.byName[name] = rec
+}
+
+// wroteStatus reports whether a PayUToken is as this process' last write of its status left it.
+func (all *records) wroteStatus(obj *v1alpha1.PayUToken) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.byName[client.ObjectKeyFromObject(obj)].statusVersion == obj.ResourceVersion
+}
+
+func (all *records) forget(name types.NamespacedName) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	delete(all.byName, name)
+}

@@ -1,0 +1,81 @@
+package controller
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// reshape puts the type, labels, annotations and owner of the target right, around the data that it has. What refuses that
+// is told by the condition Stalled alone: the token is as good as before.
+func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
+	live, err := r.liveTarget(ctx, o.targetKey())
+	if err != nil {
+		return failedTo("read", o.desired.Name, err)
+	}
+	if live == nil || live.ResourceVersion != o.targetVersion() {
+		return conflict
+	}
+	if o.held.Edited && !o.record.mayRepair(o) {
+		return nil // the record says why
+	}
+	secret := o.desired.Resealed(live, o.held, o.keys.seal)
+	secret.Data = ownedPart(live).Data
+	written, err := r.patch(ctx, o, secret)
+	if err == nil {
+		return r.reshaped(ctx, o, written)
+	}
+	f := o.classify(err, false)
+	if f.stalled {
+		o.record.shape = o.record.shape.refused(o, f)
+		return nil
+	}
+	return f
+}
+
+func (r *Reconciler) reshaped(ctx context.Context, o *observation, written *corev1.Secret) *failure {
+	if o.held.Edited {
+		o.wrote = v1alpha1.EventRepaired
+		o.record.repairs = append(o.record.repairs, o.now)
+	}
+	o.record.shape = attempt{}
+	r.complete(ctx, o, written)
+	return nil
+}
+
+// renewFormer keeps the former target fresh while the present one cannot be written.
+func (r *Reconciler) renewFormer(ctx context.Context, o *observation) {
+	if o.former.secret == nil || o.isReady() {
+		return
+	}
+	former := *o
+	former.desired, former.template = desiredOf(o.obj, o.former.name)
+	former.secret, former.held, former.foreign, former.former = o.former.secret, o.former.held, nil, formerTarget{}
+	former.record.refusal = o.record.former
+	v := decide(former)
+	r.actOnToken(ctx, &former, v) // a failure is told once the present target can be written
+	o.state = former.state
+	o.former.secret, o.former.held = former.secret, former.held
+	o.record.former = former.record.refusal
+}
+
+// removeFormer removes the former target, once the present one holds a token.
+func (r *Reconciler) removeFormer(ctx context.Context, o *observation) *failure {
+	if o.former.secret == nil || !o.isReady() {
+		return nil
+	}
+	secret := o.former.secret
+	same := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
+	err := r.Client.Delete(ctx, &corev1.Secret{ObjectMeta: secret.ObjectMeta}, same)
+	if client.IgnoreNotFound(err) == nil {
+		o.former = formerTarget{}
+		return nil
+	}
+	f := failedTo("remove", o.former.name, err)
+	f.stalled = f.stalled && !apierrors.IsConflict(err)
+	return f
+}

@@ -1,0 +1,275 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
+)
+
+const (
+	// longestSleep bounds the time between two passes, so that a clock that was set, or a machine that slept, is
+	// noticed.
+	longestSleep = 10 * time.Minute
+	// wakeAlignment rounds the next pass of idle PayUTokens, so that one wake-up serves many: to wake the process takes
+	// more than an idle pass does (docs/performance.md).
+	wakeAlignment = 5 * time.Second
+	// pendingAfter is how long the status keeps quiet while a token is being fetched: most are there before.
+	pendingAfter = 4 * time.Second
+)
+
+// statusOf returns the status that an observation deserves, after what was done, which ended with f or nil.
+func statusOf(o observation, v verdict, f *failure) v1alpha1.PayUTokenStatus {
+	why := v.why
+	if why == nil {
+		why = f
+	}
+	if o.awaitsFirstToken(why) {
+		return o.obj.Status
+	}
+	status := *o.obj.Status.DeepCopy()
+	status.ObservedGeneration = o.obj.Generation
+	o.statusOfToken(&status)
+	o.statusOfAttempts(&status, why)
+	o.conditions(&status, why)
+	return status
+}
+
+// awaitsFirstToken reports whether the answer to a request that was just begun is awaited: until it is there, or has
+// taken too long, the status speaks of what was before.
+func (o observation) awaitsFirstToken(why *failure) bool {
+	expires := o.obj.Status.ExpiresAt
+	return o.isPending(why) && o.now.Sub(o.pendingSince()) < pendingAfter && (expires == nil || o.now.Before(expires.Time))
+}
+
+// isPending reports whether there is no token, and nothing that keeps one away but time.
+func (o observation) isPending(why *failure) bool {
+	return why == nil && !o.isReady() && o.refusal() == nil && !o.state.Reused
+}
+
+// notePending keeps since when a token is missing without a failure.
+func (o *observation) notePending(v verdict, f *failure) {
+	if v.why != nil || !o.isPending(f) {
+		o.record.waitingSince = time.Time{}
+		return
+	}
+	o.record.waitingSince = o.pendingSince()
+}
+
+func (o observation) pendingSince() time.Time {
+	if o.record.waitingSince.IsZero() || o.now.Before(o.record.waitingSince) {
+		return o.now
+	}
+	return o.record.waitingSince
+}
+
+// refusal returns what PayU refused the token with, nil if it did not: the source's own last answer or, where a
+// request is due that may not be made yet, the one that told the client to wait.
+func (o observation) refusal() *failure {
+	err := o.state.Err
+	if err == nil && o.isDue() {
+		err = o.state.HeldFor
+	}
+	if err == nil {
+		return nil
+	}
+	return &failure{reason: string(err.Reason), message: explain(err, o.obj), stalled: err.Permanent()}
+}
+
+// statusOfToken says which token which Secret holds.
+func (o observation) statusOfToken(status *v1alpha1.PayUTokenStatus) {
+	held, name := o.held, o.obj.TargetName()
+	if !held.Whole && o.former.held.Whole || o.former.unread || o.former.secret != nil && o.isReady() {
+		name = o.former.name
+	}
+	if !held.Whole {
+		held = o.former.held
+	}
+	if !held.Whole {
+		status.FetchedAt, status.ExpiresAt, status.RenewAt, status.Scope = nil, nil, nil, ""
+		if status.SecretName == o.obj.TargetName() || o.former.name != "" && o.former.secret == nil && !o.former.unread {
+			status.SecretName = ""
+		}
+		return
+	}
+	status.SecretName = name
+	status.FetchedAt, status.ExpiresAt, status.RenewAt = timeOf(held.Token.FetchedAt), timeOf(held.Token.ExpiresAt), nil
+	if held.Token.Scope != "" {
+		status.Scope = held.Token.Scope
+	}
+	if o.isReady() || o.former.held.Proven && !o.held.Whole {
+		status.RenewAt = timeOf(o.renewAt(held.Token))
+	}
+}
+
+// statusOfAttempts says what became of the last attempts, and when the next one is.
+func (o observation) statusOfAttempts(status *v1alpha1.PayUTokenStatus, why *failure) {
+	refused := o.record.refusal
+	switch {
+	case why != nil && why == refused.failure:
+		status.Failures, status.NextAttemptAt = int32(refused.failures), timeOf(refused.next)
+	case why != nil:
+		status.Failures, status.NextAttemptAt = 0, nil
+	default:
+		status.Failures, status.NextAttemptAt = int32(o.state.Failures), timeOf(o.nextAttempt())
+	}
+	// The version of the credentials is that of the last attempt: an edit of their metadata is not worth a write.
+	if o.unusable == nil && (o.wrote != "" || status.NextAttemptAt != nil || status.CredentialsVersion == "") {
+		status.CredentialsVersion = o.keys.version.resourceVersion
+	}
+	if o.wishHandled(why) {
+		status.LastHandledRefreshAt = o.obj.RefreshRequest()
+	}
+}
+
+func (o observation) nextAttempt() time.Time {
+	if o.isDue() && o.state.HeldUntil.After(o.state.NextAttempt) {
+		return o.state.HeldUntil
+	}
+	return o.state.NextAttempt
+}
+
+// wishHandled reports whether the request for a refresh was served by a request that has ended, or cannot be until a
+// person acts.
+func (o observation) wishHandled(why *failure) bool {
+	switch {
+	case o.obj.RefreshRequest() == "":
+		return false
+	case why != nil && why.stalled:
+		return true
+	default:
+		return o.unusable == nil && !o.state.Wished && (why == nil || why == suspended)
+	}
+}
+
+func (o observation) conditions(status *v1alpha1.PayUTokenStatus, why *failure) {
+	if why == nil {
+		why = o.refusal()
+	}
+	o.set(status, o.ready(why))
+	if refreshed := o.refreshed(why); refreshed != nil {
+		o.set(status, *refreshed)
+	}
+	if reason := o.stalledBy(why); reason != nil {
+		o.set(status, metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: reason.reason, Message: reason.message})
+		return
+	}
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionStalled })
+}
+
+func (o observation) set(status *v1alpha1.PayUTokenStatus, c metav1.Condition) {
+	c.ObservedGeneration = o.obj.Generation
+	c.LastTransitionTime = metav1.NewTime(o.now)
+	meta.SetStatusCondition(&status.Conditions, c)
+}
+
+// ready says whether the target holds a live token for the present spec and credentials.
+func (o observation) ready(why *failure) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch {
+	case o.isReady():
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonTokenValid
+		c.Message = fmt.Sprintf("Secret %q holds a valid token", o.obj.TargetName())
+	case why != nil:
+		c.Reason, c.Message = why.reason, why.message
+	case o.state.Reused:
+		c.Reason, c.Message = v1alpha1.ReasonTokenReused, "The token has expired, and PayU issued no other one before"
+	default:
+		c.Reason, c.Message = v1alpha1.ReasonPending, "A token is being requested from PayU"
+	}
+	return c
+}
+
+// refreshed says whether the last request for a token worked, nil if there is nothing new to say.
+func (o observation) refreshed(why *failure) *metav1.Condition {
+	c := &metav1.Condition{Type: v1alpha1.ConditionRefreshed, Status: metav1.ConditionTrue}
+	switch {
+	case why != nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, why.reason, why.message
+	case o.state.Reused:
+		c.Reason, c.Message = v1alpha1.ReasonTokenReused, "PayU issued the same token again, and issues a new one when it expires"
+	case o.isReady() || o.state.Ended > 0:
+		c.Reason, c.Message = v1alpha1.ReasonSucceeded, "PayU issued a new token"
+	default:
+		return nil
+	}
+	return c
+}
+
+// stalledBy returns what a person must act on, nil if nothing is.
+func (o observation) stalledBy(why *failure) *failure {
+	switch {
+	case why != nil && why.stalled:
+		return why
+	case o.record.fights(o):
+		return o.record.fight.failure
+	case o.foreign == nil && o.secret != nil && !o.held.InShape:
+		return o.record.shape.failure
+	default:
+		return nil
+	}
+}
+
+// explain says what PayU's refusal means for the person who reads the condition, and what to do about it.
+func explain(err *payu.Error, obj *v1alpha1.PayUToken) string {
+	if err.Restored {
+		return err.Detail
+	}
+	ref := obj.Spec.CredentialsSecretRef
+	switch err.Reason {
+	case payu.InvalidClient:
+		return fmt.Sprintf("%s: correct %s and %s in Secret %q, or spec.environment", err.Detail, ref.ClientIDKey, ref.ClientSecretKey, ref.Name)
+	case payu.InvalidScope, payu.ScopeReduced:
+		return err.Detail + ": correct spec.scopes, or ask PayU to allow them for this client"
+	case payu.UnauthorizedClient:
+		return err.Detail + ": ask PayU to allow the client credentials grant for this client"
+	case payu.InvalidRequest, payu.UnsupportedGrantType:
+		return err.Detail + ": check the operator's base URL for the environment"
+	default:
+		return err.Detail
+	}
+}
+
+// wakeAfter returns how long to sleep until the next pass, if nothing wakes the operator before.
+func wakeAfter(o observation, v verdict) time.Duration {
+	wake := o.now.Add(longestSleep).Truncate(wakeAlignment)
+	for _, at := range o.moments(v) {
+		if at.After(o.now) && at.Before(wake) {
+			wake = at
+		}
+	}
+	return wake.Sub(o.now)
+}
+
+// moments returns when something will be due.
+func (o observation) moments(v verdict) []time.Time {
+	list := []time.Time{o.record.refusal.until(o), o.record.shape.until(o), o.record.former.until(o), o.record.fight.next}
+	if o.isPending(v.why) {
+		list = append(list, o.pendingSince().Add(pendingAfter))
+	}
+	if o.unusable == nil {
+		list = append(list, o.state.NextAttempt, o.state.HeldUntil)
+		if o.isDue() {
+			list = append(list, o.state.AskAt)
+		}
+	}
+	for _, held := range []target.Held{o.held, o.former.held} {
+		if held.Token.ValidAt(o.now) {
+			list = append(list, held.Token.ExpiresAt, o.renewAt(held.Token))
+		}
+	}
+	return list
+}
+
+func timeOf(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
+}

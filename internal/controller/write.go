@@ -1,0 +1,222 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// absent is a resourceVersion that no object has: applying with it creates the Secret or fails with a conflict.
+const absent = "1"
+
+// write writes the token of the source into the target.
+func (r *Reconciler) write(ctx context.Context, o *observation) *failure {
+	token := o.state.Token
+	secret, err := o.desired.Secret(token, o.keys.seal)
+	if err != nil {
+		return stalled(v1alpha1.ReasonTemplateInvalid, "%v", err)
+	}
+	return o.noteRefusal(r.put(ctx, o, secret, o.markOf(token)))
+}
+
+// put applies the target, and notes what it holds then.
+func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Secret, m mark) *failure {
+	repair := m == o.record.mark
+	if repair && !o.record.mayRepair(o) {
+		return nil // the record says why
+	}
+	written, f := r.apply(ctx, o, secret)
+	if f != nil {
+		return f
+	}
+	o.wrote = v1alpha1.ConditionRefreshed
+	if repair {
+		o.wrote = v1alpha1.EventRepaired
+		o.record.repairs = append(o.record.repairs, o.now)
+	}
+	o.record.mark, o.record.refusal = m, attempt{}
+	r.complete(ctx, o, written)
+	return nil
+}
+
+// noteRefusal keeps a refused write from being repeated at full speed.
+func (o *observation) noteRefusal(f *failure) *failure {
+	if f != nil && f.reason == v1alpha1.ReasonTargetWriteFailed && f.stalled {
+		o.record.refusal = o.record.refusal.refused(o, f)
+	}
+	return f
+}
+
+// apply sends the whole target in one server-side apply, on the condition that the Secret is still the one that the
+// decision was made from, and returns what the API server has then. Where it refuses the Secret in its new shape, it is
+// applied in the shape that it has: what concerns only the shape never keeps the data from being renewed.
+func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, *failure) {
+	written, err := r.patch(ctx, o, secret, options...)
+	if err != nil && isRefusal(err) && !isGone(err) && o.secret != nil && !o.held.InShape {
+		refusal := o.classify(err, false)
+		if written, f := r.applyAsItIs(ctx, o, secret, options...); f == nil {
+			o.record.shape = o.record.shape.refused(o, refusal)
+			o.record.shape.target = written.ResourceVersion
+			return written, nil
+		}
+		return nil, refusal
+	}
+	if err == nil {
+		o.record.shape = attempt{}
+		return written, nil
+	}
+	return nil, o.classify(err, o.secret == nil && len(options) > 0)
+}
+
+// applyAsItIs applies the data of a Secret in the shape that the one on the API server has.
+func (r *Reconciler) applyAsItIs(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, *failure) {
+	live, err := r.liveTarget(ctx, o.targetKey())
+	if err != nil {
+		return nil, failedTo("read", o.desired.Name, err)
+	}
+	if live == nil || live.ResourceVersion != o.targetVersion() {
+		return nil, conflict
+	}
+	asItIs := ownedPart(live)
+	asItIs.Data = secret.Data
+	maps.Copy(asItIs.Annotations, o.desired.Unshaped(live, secret))
+	written, err := r.patch(ctx, o, asItIs, options...)
+	if err != nil {
+		return nil, o.classify(err, false)
+	}
+	return written, nil
+}
+
+// patch sends one apply. The API server answers a patch in protobuf, and client.Apply in JSON, which is more work for both.
+func (r *Reconciler) patch(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, error) {
+	secret = secret.DeepCopy()
+	secret.UID, secret.ResourceVersion = "", absent
+	if o.secret != nil {
+		secret.UID, secret.ResourceVersion = o.secret.UID, o.secret.ResourceVersion
+	}
+	whole, err := json.Marshal(secret)
+	if err != nil {
+		return nil, err
+	}
+	err = r.Client.Patch(ctx, secret, client.RawPatch(types.ApplyPatchType, whole), append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
+	return secret, err
+}
+
+// classify tells why a write did not work: the Secret has changed meanwhile, the namespace is being deleted, the API
+// server refuses, or it did not answer.
+func (o *observation) classify(err error, placeholders bool) *failure {
+	name := o.desired.Name
+	switch {
+	case isGone(err):
+		return gone
+	case apierrors.IsConflict(err):
+		return conflict
+	case isRefusal(err):
+		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",
+			name, wordsOf(err, placeholders, o.values()...), remedyFor(err))
+	default:
+		return failedTo("write", name, err, o.values()...)
+	}
+}
+
+// remedyFor says what to do about a refusal that the API server's own words do not explain.
+func remedyFor(err error) string {
+	if apierrors.IsInvalid(err) && causedBy(err, "type") {
+		return ": the type of a Secret cannot be changed; delete the Secret, and it is created with the new type"
+	}
+	return ""
+}
+
+func causedBy(err error, field string) bool {
+	var status apierrors.APIStatus
+	if s, ok := err.(apierrors.APIStatus); ok { //nolint:errorlint // the client returns it bare
+		status = s
+	}
+	if status == nil || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == field })
+}
+
+// failedTo says that the API server did not do something with a Secret, for a reason of its own.
+func failedTo(do, name string, err error, values ...string) *failure {
+	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false, values...))
+	if isRefusal(err) {
+		f.stalled = true
+	}
+	f.timedOut = isDeadline(err)
+	return f
+}
+
+// values returns what no text may repeat: the tokens, and the data of the target.
+func (o *observation) values() []string {
+	list := []string{o.state.Token.AccessToken, o.held.Token.AccessToken}
+	if o.secret != nil {
+		for _, value := range o.secret.Data {
+			list = append(list, string(value))
+		}
+	}
+	return list
+}
+
+// ownedPart returns the part of a Secret that the operator's field manager owns: whatever an apply leaves out of it, the
+// API server removes.
+func ownedPart(live *corev1.Secret) *corev1.Secret {
+	part := &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, Labels: map[string]string{}, Annotations: map[string]string{}},
+		Type:       live.Type,
+		Data:       map[string][]byte{},
+	}
+	fields := ownFields(live)
+	for key, value := range live.Data {
+		if fields.Data["f:"+key] != nil {
+			part.Data[key] = value
+		}
+	}
+	for key, value := range live.Labels {
+		if fields.Metadata.Labels["f:"+key] != nil {
+			part.Labels[key] = value
+		}
+	}
+	for key, value := range live.Annotations {
+		if fields.Metadata.Annotations["f:"+key] != nil {
+			part.Annotations[key] = value
+		}
+	}
+	for _, owner := range live.OwnerReferences {
+		if fields.Metadata.Owners[`k:{"uid":"`+string(owner.UID)+`"}`] != nil {
+			part.OwnerReferences = append(part.OwnerReferences, owner)
+		}
+	}
+	return part
+}
+
+// fieldSet is the part of FieldsV1 that matters in a Secret.
+type fieldSet struct {
+	Data     map[string]json.RawMessage `json:"f:data"`
+	Metadata struct {
+		Labels      map[string]json.RawMessage `json:"f:labels"`
+		Annotations map[string]json.RawMessage `json:"f:annotations"`
+		Owners      map[string]json.RawMessage `json:"f:ownerReferences"`
+	} `json:"f:metadata"`
+}
+
+// ownFields returns the fields that the operator has applied.
+func ownFields(live *corev1.Secret) (fields fieldSet) {
+	for _, entry := range live.ManagedFields {
+		if entry.Manager == v1alpha1.ManagedBy && entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil {
+			_ = json.Unmarshal(entry.FieldsV1.Raw, &fields) // what cannot be read is owned by nobody
+		}
+	}
+	return fields
+}

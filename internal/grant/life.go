@@ -1,0 +1,61 @@
+package grant
+
+import (
+	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// A server in reuse mode gives the same token until it expires. At most mostRequests are made in the life of such a
+// token, so many of them quickly at its end as there are probeDelays: counted from the earliest moment at which it can
+// have expired, since servers and this process count whole seconds.
+const mostRequests = 12
+
+var probeDelays = []time.Duration{0, 400 * time.Millisecond, 900 * time.Millisecond, 1500 * time.Millisecond}
+
+// shortLife is the life of a token for whose end there are no quick requests.
+const shortLife = 30 * time.Second
+
+// life counts the requests in the life of one token.
+type life struct {
+	// endsAfter is the earliest moment at which the token can have expired.
+	endsAfter time.Time
+	requests  int
+	probes    int
+	// probing says that the next request is one of the quick ones at the token's end, which the floor does not hold for.
+	probing bool
+	// limited says that PayU answered with a rate limit: then there are no quick ones.
+	limited bool
+}
+
+// next returns when to ask again after PayU gave the token once more: at half of what is left, so that a server which
+// renews early is noticed, and in the end as soon as it can have expired.
+func (l *life) next(token, given payu.Token, now time.Time) time.Time {
+	l.requests++
+	l.probing = false
+	if given.EndsAfter.After(l.endsAfter) {
+		l.endsAfter = given.EndsAfter
+	}
+	half := l.endsAfter.Sub(now) / 2
+	switch {
+	case half >= payu.Floor && l.requests < mostRequests-len(probeDelays):
+		return now.Add(half)
+	case l.probes < len(probeDelays) && !l.limited && token.Life() >= shortLife:
+		at := l.endsAfter.Add(probeDelays[l.probes])
+		l.probes++
+		l.probing = true
+		return at
+	case l.endsAfter.After(now):
+		return l.endsAfter.Add(payu.Floor)
+	default:
+		return now.Add(payu.Floor)
+	}
+}
+
+// isReuse reports whether PayU gave a known token back. The same token with another life than the known one (the local
+// clock was set since) is no reuse: the life that PayU states now is the right one.
+func isReuse(known, given payu.Token, now time.Time) bool {
+	inForce := known.ValidAt(now) && !known.FetchedAt.After(now)
+	dying := given.ExpiresAt.Sub(now) <= payu.Floor
+	return known.AccessToken != "" && known.AccessToken == given.AccessToken && (inForce || dying)
+}

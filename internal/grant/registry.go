@@ -1,0 +1,331 @@
+// Package grant holds the one token that all PayUTokens of a source share (a source is an environment, a client and a
+// set of scopes), and is the only place that has PayU asked: one request at a time for each source, never two within
+// payu.Floor, none while PayU has told the client to wait, and none before a new process has seen what the old one left.
+//
+// A member is a PayUToken. It joins with what its Secret and its status say (a Seed); whoever joins is told the State
+// of the source. Nothing here waits: Ask begins a request, and Changed names the members to reconcile once it has ended.
+package grant
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// Member is a PayUToken.
+type Member = types.NamespacedName
+
+// startPatience bounds the wait of a new process for all PayUTokens to join. A PayUToken that joins later may hold the
+// live token of a source, and a request would kill that one where PayU revokes the previous token.
+const startPatience = 20 * time.Second
+
+// Registry holds the sources and their members, under one lock. All exported fields are required.
+type Registry struct {
+	// Request makes one token request. Its errors are of type *payu.Error.
+	Request func(context.Context, payu.Source) (payu.Token, error)
+	// Now is the clock. Waits are measured by its monotonic reading, if it has one.
+	Now func() time.Time
+	// Random draws from [0, 1) for the jitter of the back-off.
+	Random func() float64
+	// MayAsk reports whether this process may make requests: not while another one may be the leader. Requests wait
+	// until it may.
+	MayAsk func() bool
+	// Changed is called with the members of a source whose token or problem has changed.
+	Changed func([]Member)
+	// Observe is called after each request, for metrics.
+	Observe func(environment string, took time.Duration, reused bool, err *payu.Error)
+
+	mu      sync.Mutex
+	members map[Member]*member
+	sources map[payu.Digest]*source // by payu.Key.Source
+	holds   map[payu.Digest]hold    // by payu.Key.Client
+	orphans []payu.Digest           // sources without members, kept until their floor has passed
+	start   start
+	slots   map[string]chan struct{}
+	stopped bool
+	running sync.WaitGroup
+}
+
+// start is what a new process waits for before it has PayU asked.
+type start struct {
+	expected map[Member]bool // who has not been observed yet
+	waiting  []Member        // who would have PayU asked
+	until    time.Time
+}
+
+// member is one PayUToken of a source.
+type member struct {
+	source *source
+	// seen is the number of requests whose outcome the member has dealt with.
+	seen int
+	wish wish
+	// looked is true once its wish was looked for.
+	looked bool
+}
+
+// source is what one token is made from, and what is known of the requests for it.
+type source struct {
+	key         payu.Key
+	members     map[Member]*member
+	token       payu.Token // the latest that is known, perhaps expired by now
+	reused      bool
+	err         *payu.Error
+	failures    int
+	nextAttempt time.Time
+	inFlight    bool
+	begun       int // requests that were sent
+	ended       int // requests that have ended
+	lastAsked   time.Time
+	life        life
+}
+
+// hold is a client's wait, as PayU asked for.
+type hold struct {
+	until time.Time
+	err   *payu.Error
+}
+
+// Seed is what a member's Secret and status say of the source.
+type Seed struct {
+	// Token was made from this source, as the seal of the member's Secret proves; zero if there is none.
+	Token payu.Token
+	// Err is why the last request of a former process failed, nil if it did not; Reused says that it gave the same
+	// token again. Failures and NextAttempt are those of the member's status.
+	Err         *payu.Error
+	Reused      bool
+	Failures    int
+	NextAttempt time.Time
+}
+
+// State is what is known of a source, for one member.
+type State struct {
+	// Token is the latest token, zero if there is none. It may have expired.
+	Token payu.Token
+	// Reused says that the last request gave the token that was there already.
+	Reused bool
+	// Err is why the last request failed; nil if it did not.
+	Err *payu.Error
+	// Failures counts the requests that failed since the last that worked.
+	Failures int
+	// NextAttempt is the moment before which PayU is not asked again without a wish; zero if it may be at any time.
+	NextAttempt time.Time
+	// HeldUntil is until when PayU asked this client to wait, and HeldFor the response that said so; zero if it did not.
+	HeldUntil time.Time
+	HeldFor   *payu.Error
+	// AskAt is the earliest moment at which this member may have PayU asked; zero if it may now.
+	AskAt time.Time
+	// InFlight is true from Ask until the request has ended.
+	InFlight bool
+	// Starting is true while a new process waits to see what all PayUTokens hold.
+	Starting bool
+	// Ended counts the requests that have ended; Ask takes it back.
+	Ended int
+	// Wished is true while a refresh that this member's user wished for waits for its request to end.
+	Wished bool
+}
+
+// Begin has nothing asked until each of the expected members was observed once, or startPatience has passed.
+func (r *Registry) Begin(expected []Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.start = start{expected: make(map[Member]bool, len(expected)), until: r.Now().Add(startPatience)}
+	for _, m := range expected {
+		r.start.expected[m] = true
+	}
+}
+
+// Observed notes that what a member holds is known, whether it has joined a source or cannot.
+func (r *Registry) Observed(m Member) {
+	r.mu.Lock()
+	delete(r.start.expected, m)
+	var waiting []Member
+	if len(r.start.expected) == 0 {
+		waiting, r.start.waiting = r.start.waiting, nil
+	}
+	r.mu.Unlock()
+	if len(waiting) > 0 {
+		r.Changed(waiting)
+	}
+}
+
+// AwaitStart has a member reconciled as soon as requests may be made.
+func (r *Registry) AwaitStart(m Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.start.waiting = append(r.start.waiting, m)
+}
+
+func (r *Registry) starting(now time.Time) bool {
+	return len(r.start.expected) > 0 && now.Before(r.start.until)
+}
+
+// Join makes a PayUToken a member of the source of a key, and of no other, and returns the State. w is what its user
+// wishes for.
+func (r *Registry) Join(m Member, key payu.Key, seed Seed, w Wish) State {
+	r.mu.Lock()
+	s := r.joined(m, key)
+	now := r.Now()
+	var outdated []Member
+	if seed.Token.Supersedes(s.token, now) {
+		s.token, s.life = seed.Token, life{endsAfter: seed.Token.ExpiresAt, requests: 1}
+		outdated = s.others(m)
+	}
+	r.restore(s, seed, now)
+	s.members[m].take(w, s.token, now)
+	state := r.state(s.members[m], now)
+	r.mu.Unlock()
+	if len(outdated) > 0 {
+		r.Changed(outdated)
+	}
+	return state
+}
+
+// joined returns the source, of which the PayUToken is a member then.
+func (r *Registry) joined(m Member, key payu.Key) *source {
+	r.sweep()
+	known := r.members[m]
+	if known != nil && known.source.key == key {
+		return known.source
+	}
+	r.leave(m)
+	if r.sources == nil {
+		r.sources, r.members = map[payu.Digest]*source{}, map[Member]*member{}
+	}
+	s := r.sources[key.Source]
+	if s == nil {
+		s = &source{key: key, members: map[Member]*member{}}
+		r.sources[key.Source] = s
+	}
+	joins := &member{source: s, seen: s.ended}
+	if known != nil {
+		joins.wish, joins.looked = known.wish.movedTo(s), true
+	}
+	r.members[m], s.members[m] = joins, joins
+	return s
+}
+
+// restore takes up what a former process noted of the requests, unless this one knows more.
+func (r *Registry) restore(s *source, seed Seed, now time.Time) {
+	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(s.nextAttempt) || !seed.NextAttempt.After(now) {
+		return
+	}
+	s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
+	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
+		r.hold(s.key, seed.NextAttempt, seed.Err, now)
+	}
+}
+
+// Leave ends a PayUToken's membership: it is gone.
+func (r *Registry) Leave(m Member) {
+	r.mu.Lock()
+	r.leave(m)
+	r.mu.Unlock()
+	r.Observed(m)
+}
+
+func (r *Registry) leave(m Member) {
+	known := r.members[m]
+	if known == nil {
+		return
+	}
+	delete(r.members, m)
+	delete(known.source.members, m)
+	if len(known.source.members) == 0 {
+		r.orphans = append(r.orphans, known.source.key.Source)
+	}
+}
+
+// sweep drops the sources that nobody has any more, once their floor has passed.
+func (r *Registry) sweep() {
+	if len(r.orphans) == 0 {
+		return
+	}
+	now := r.Now()
+	r.orphans = slices.DeleteFunc(r.orphans, func(key payu.Digest) bool {
+		s := r.sources[key]
+		switch {
+		case s == nil || len(s.members) > 0:
+			return true
+		case s.inFlight || now.Before(s.floor(now)):
+			return false
+		}
+		delete(r.sources, key)
+		return true
+	})
+}
+
+// state returns the State for a member.
+func (r *Registry) state(m *member, now time.Time) State {
+	s := m.source
+	state := State{
+		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: s.nextAttempt,
+		InFlight: s.inFlight, Starting: r.starting(now), Ended: s.ended, Wished: m.wish.pending(s),
+	}
+	if s.clockSetBack(now) {
+		state.NextAttempt = time.Time{}
+	}
+	if h, ok := r.holds[s.key.Client]; ok && now.Before(h.until) && !steppedBack(now, h.until) {
+		state.HeldUntil, state.HeldFor = h.until, h.err
+	}
+	waits := []time.Time{s.floor(now), state.HeldUntil}
+	if !state.Wished {
+		waits = append(waits, state.NextAttempt)
+	}
+	if state.Starting {
+		waits = append(waits, r.start.until)
+	}
+	state.AskAt = slices.MaxFunc(waits, time.Time.Compare)
+	return state
+}
+
+// floor returns the moment before which PayU is asked nothing for the source.
+func (s *source) floor(now time.Time) time.Time {
+	if s.lastAsked.IsZero() || now.Before(s.lastAsked) { // the clock was set back: it tells nothing
+		return time.Time{}
+	}
+	floor := s.lastAsked.Add(payu.Floor)
+	if s.life.probing && s.nextAttempt.Before(floor) {
+		return s.nextAttempt
+	}
+	return floor
+}
+
+// clockSetBack reports whether the wait was reckoned by a clock that was set back since.
+func (s *source) clockSetBack(now time.Time) bool {
+	return s.token.FromTheFuture(now) || s.failures > 0 && steppedBack(now, s.nextAttempt)
+}
+
+// steppedBack reports whether a wait has become longer than any that is ever set.
+func steppedBack(now, until time.Time) bool { return until.Sub(now) > payu.LongestBackOff }
+
+// others returns all members of the source but one.
+func (s *source) others(m Member) []Member {
+	return slices.DeleteFunc(slices.Collect(maps.Keys(s.members)), func(other Member) bool { return other == m })
+}
+
+// Settle notes that a member has dealt with the outcome of the first so many requests.
+func (r *Registry) Settle(m Member, ended int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.members[m]; known != nil {
+		known.seen = ended
+	}
+}
+
+// Unsettled returns the members that have not dealt with the outcome of the last request yet.
+func (r *Registry) Unsettled() (members []Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, m := range r.members {
+		if m.seen != m.source.ended {
+			members = append(members, name)
+		}
+	}
+	return members
+}
