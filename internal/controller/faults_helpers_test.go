@@ -12,14 +12,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
-// ---- the operator's internals: only these three functions know them
+// ---- the operator's internals: only these functions know them
 
 // await waits for the requests to PayU that are in flight.
 func await(w *world) { w.operator.Tokens.Wait() }
@@ -39,6 +42,14 @@ func readThrough(w *world, c client.WithWatch) {
 	w.operator.Live, w.operator.credentials.live = c, c
 }
 
+// wakes reports whether the watch of PayUTokens has one reconciled because of a change.
+func wakes(w *world, was, is *v1alpha1.PayUToken) bool {
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer queue.ShutDown()
+	w.operator.tokenEvents().Update(w.ctx, event.UpdateEvent{ObjectOld: was, ObjectNew: is}, queue)
+	return queue.Len() > 0
+}
+
 // ---- faults of the API server
 
 // onRead calls fault before the operator reads a Secret from the API server.
@@ -53,6 +64,18 @@ func onRead(w *world, fault func(name string) error) {
 			return c.Get(ctx, key, o, options...)
 		},
 	}))
+}
+
+// hideFromCache keeps a Secret out of the cache of the operator's own Secrets, as it is with foreign ones.
+func hideFromCache(w *world, name string) {
+	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			if _, ok := o.(*corev1.Secret); ok && key.Name == name {
+				return notFound(name)
+			}
+			return c.Get(ctx, key, o, options...)
+		},
+	})
 }
 
 // onWrite calls admit with each Secret that the operator applies, as an admission webhook would be called. A trial is a dry run.
@@ -138,6 +161,19 @@ func (w *world) attempt(name string) {
 		await(w)
 		name = nextQueued(w)
 	}
+}
+
+// begin reconciles a PayUToken until a request to PayU is in flight, which a fault keeps there.
+func (w *world) begin(name string) {
+	w.Helper()
+	for next := name; next != ""; next = nextQueued(w) {
+		if _, err := w.look(next); err != nil {
+			w.Fatalf("reconciling %s: %v", next, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
+	defer cancel()
+	w.must(w.payu.Await(ctx, func(c payutest.Counters) bool { return c.InFlight == 1 }))
 }
 
 // ---- what users write

@@ -167,7 +167,7 @@ func TestReadyIsTrueToTheEndOfTheTokenAndNoLonger(t *testing.T) { // fault 20
 // TestAWebhookThatIsReallyDown has the API server itself say so.
 func TestAWebhookThatIsReallyDown(t *testing.T) { // fault 30
 	w := withLinks(t, payutest.Config{})
-	w.takeDownAWebhook()
+	w.takeDownAWebhook(t)
 	w.create("new", withScopes("read_payment_links"))
 	w.endure(30 * time.Second)
 	w.expectConditions("new", failedBy("TargetWriteFailed"))
@@ -181,8 +181,8 @@ func TestAWebhookThatIsReallyDown(t *testing.T) { // fault 30
 }
 
 // takeDownAWebhook registers an admission webhook that nobody serves, for Secrets of this namespace.
-func (w *world) takeDownAWebhook() {
-	w.Helper()
+func (w *world) takeDownAWebhook(t *testing.T) {
+	t.Helper()
 	hook := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": map[string]any{"name": w.namespace},
 		"webhooks": []any{map[string]any{
@@ -194,6 +194,7 @@ func (w *world) takeDownAWebhook() {
 		}},
 	}}
 	w.must(cluster.Client.Create(w.ctx, hook))
+	t.Cleanup(func() { w.must(cluster.Client.Delete(context.WithoutCancel(w.ctx), hook)) })
 	probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: w.namespace}}
 	for begun := time.Now(); cluster.Client.Create(w.ctx, probe.DeepCopy(), client.DryRunAll) == nil; {
 		if time.Since(begun) > 30*time.Second {
@@ -206,6 +207,7 @@ func TestATargetThatCannotBeReadIsToldOf(t *testing.T) { // fault 20
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.apply(foreign(w, "links"))
+	hideFromCache(w, "links")
 	onRead(w, func(name string) error {
 		if name == "links" {
 			return errEtcd
