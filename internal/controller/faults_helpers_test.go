@@ -202,6 +202,13 @@ func withLabel(key, value string) edit {
 	return func(p *v1alpha1.PayUToken) { p.Spec.Target.Template.Metadata.Labels = map[string]string{key: value} }
 }
 
+func orNothing(e edit) edit {
+	if e == nil {
+		return func(*v1alpha1.PayUToken) {}
+	}
+	return e
+}
+
 // withData sets the template of the data: key, value, key, value.
 func withData(pairs ...string) edit {
 	return func(p *v1alpha1.PayUToken) {
@@ -258,6 +265,14 @@ func (w *world) expectCondition(name, kind, want string) {
 	w.Helper()
 	if got := w.condition(name, kind); got != want {
 		w.Errorf("condition %s of %s is %q, want %q (all: %s)", kind, name, got, want, w.conditions(name))
+	}
+}
+
+// expectHandled checks which wish for a refresh counts as handled.
+func (w *world) expectHandled(name, want string) {
+	w.Helper()
+	if got := w.token(name).Status.LastHandledRefreshAt; got != want {
+		w.Errorf("%s: lastHandledRefreshAt is %q, want %q", name, got, want)
 	}
 }
 

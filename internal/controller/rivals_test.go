@@ -229,7 +229,9 @@ func TestADamagedFormerTargetIsRemoved(t *testing.T) { // fault 12
 			t.Parallel()
 			w := withLinks(t, payutest.Config{}, target("t1"))
 			w.edit("links", withSuspend(true))
+			w.run()
 			w.change("t1", damage)
+			w.restart() // nobody knows the token any more
 			w.run()
 			w.edit("links", target("t2"), withSuspend(false))
 			w.run()

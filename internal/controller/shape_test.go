@@ -21,41 +21,36 @@ const (
 	shapeFought  = good + " Stalled=True/TargetConflict"
 )
 
-func TestARefusedShapeDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // fault 15
-	for name, test := range map[string]struct {
-		given edit
-		edit  edit
-		admit func(*corev1.Secret, bool) error // by an admission policy
-	}{
-		"another type":      {edit: withType("example.com/token")},
-		"a forbidden label": {edit: withLabel("team", "shop"), admit: forbidLabel("team")},
-		"a forbidden annotation": {edit: func(p *v1alpha1.PayUToken) {
-			p.Spec.Target.Template.Metadata.Annotations = map[string]string{"team": "shop"}
-		}, admit: func(s *corev1.Secret, _ bool) error {
-			if s.Annotations["team"] != "" {
-				return forbid(s.Name, "annotation team")
+// refusedShapes are changes of the shape that the API server refuses, by itself or for an admission policy.
+var refusedShapes = map[string]struct {
+	given edit
+	edit  edit
+	admit func(*corev1.Secret, bool) error // by an admission policy
+}{
+	"another type":      {edit: withType("example.com/token")},
+	"a forbidden label": {edit: withLabel("team", "shop"), admit: forbidLabel("team")},
+	"a forbidden annotation": {edit: func(p *v1alpha1.PayUToken) {
+		p.Spec.Target.Template.Metadata.Annotations = map[string]string{"team": "shop"}
+	}, admit: func(s *corev1.Secret, _ bool) error {
+		if s.Annotations["team"] != "" {
+			return forbid(s.Name, "annotation team")
+		}
+		return nil
+	}},
+	"a forbidden owner": {given: withPolicy(v1alpha1.DeletionPolicyRetain), edit: withPolicy(v1alpha1.DeletionPolicyDelete),
+		admit: func(s *corev1.Secret, _ bool) error {
+			if len(s.OwnerReferences) > 0 {
+				return forbid(s.Name, "cannot set an ownerRef on a resource you cannot delete")
 			}
 			return nil
 		}},
-		"a forbidden owner": {given: withPolicy(v1alpha1.DeletionPolicyRetain), edit: withPolicy(v1alpha1.DeletionPolicyDelete),
-			admit: func(s *corev1.Secret, _ bool) error {
-				if len(s.OwnerReferences) > 0 {
-					return forbid(s.Name, "cannot set an ownerRef on a resource you cannot delete")
-				}
-				return nil
-			}},
-	} {
+}
+
+func TestARefusedShapeDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // fault 15
+	for name, test := range refusedShapes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, payutest.Config{})
-			w.credentials("payu-credentials", "merchant", secretOne)
-			w.create("links", func(p *v1alpha1.PayUToken) {
-				if test.given != nil {
-					test.given(p)
-				}
-			})
-			w.run()
-			w.events.take()
+			w := withLinks(t, payutest.Config{}, orNothing(test.given))
 			if test.admit != nil {
 				onWrite(w, test.admit)
 			}
@@ -193,6 +188,8 @@ func TestAFightOverALabelDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // f
 		w.run()
 	}
 	w.expectConditions("links", shapeFought)
+	repaired := "Normal Repaired"
+	w.expectEvents(repaired, repaired, repaired, repaired, repaired, "Warning TargetConflict")
 	for range 3 {
 		w.pass(21 * time.Minute)
 		w.expectLive("links")
@@ -223,33 +220,36 @@ func TestAFightOverTheDataDoesNotStopRenewals(t *testing.T) { // fault 14, trap 
 	w.expectCondition("links", v1alpha1.ConditionReady, "True/TokenValid")
 }
 
-// TestOwnerAndDeletionPolicyAgree in whatever state a PayUToken is: nobody waits for its token.
+// stuckStates are states in which nobody waits for the token of a PayUToken, and what Ready is in them.
+var stuckStates = map[string]struct {
+	begin func(*world)
+	ready string
+}{
+	"suspended":      {func(w *world) { w.edit("links", withSuspend(true)) }, "True/TokenValid"},
+	"a bad template": {func(w *world) { w.edit("links", withData("x", "{{ .Nothing }}")) }, "False/TemplateInvalid"},
+	"no credentials": {func(w *world) { w.delete(named("payu-credentials")) }, "True/TokenValid"},
+	"wrong credentials": {func(w *world) { w.credentials("payu-credentials", "merchant", "wrong") },
+		"False/InvalidClient"},
+	"an incident at PayU": {func(w *world) {
+		w.payu.Inject(payutest.Fault{Error: "server_error"})
+		w.pass(90 * time.Minute)
+	}, "True/TokenValid"},
+	"an expired token": {func(w *world) {
+		w.payu.Inject(payutest.Fault{Error: "invalid_client"})
+		w.pass(3 * time.Hour)
+	}, "False/InvalidClient"},
+	"a refused type": {func(w *world) { w.edit("links", withType("example.com/token")) }, "True/TokenValid"},
+	"a fight": {func(w *world) {
+		for range 8 {
+			w.change("links", func(s *corev1.Secret) { s.Labels[v1alpha1.LabelManagedBy] = "theirs" })
+			w.run()
+		}
+	}, "True/TokenValid"},
+}
+
+// TestOwnerAndDeletionPolicyAgree in whatever state a PayUToken is.
 func TestOwnerAndDeletionPolicyAgree(t *testing.T) { // fault 6
-	for name, state := range map[string]struct {
-		begin func(*world)
-		ready string
-	}{
-		"suspended":      {func(w *world) { w.edit("links", withSuspend(true)) }, "True/TokenValid"},
-		"a bad template": {func(w *world) { w.edit("links", withData("x", "{{ .Nothing }}")) }, "False/TemplateInvalid"},
-		"no credentials": {func(w *world) { w.delete(named("payu-credentials")) }, "True/TokenValid"},
-		"wrong credentials": {func(w *world) { w.credentials("payu-credentials", "merchant", "wrong") },
-			"False/InvalidClient"},
-		"an incident at PayU": {func(w *world) {
-			w.payu.Inject(payutest.Fault{Error: "server_error"})
-			w.pass(90 * time.Minute)
-		}, "True/TokenValid"},
-		"an expired token": {func(w *world) {
-			w.payu.Inject(payutest.Fault{Error: "invalid_client"})
-			w.pass(3 * time.Hour)
-		}, "False/InvalidClient"},
-		"a refused type": {func(w *world) { w.edit("links", withType("example.com/token")) }, "True/TokenValid"},
-		"a fight": {func(w *world) {
-			for range 8 {
-				w.change("links", func(s *corev1.Secret) { s.Labels[v1alpha1.LabelManagedBy] = "theirs" })
-				w.run()
-			}
-		}, "True/TokenValid"},
-	} {
+	for name, state := range stuckStates {
 		for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionPolicyRetain, v1alpha1.DeletionPolicyDelete} {
 			t.Run(name+", then "+string(policy), func(t *testing.T) {
 				t.Parallel()
