@@ -35,31 +35,14 @@ var (
 	gone = &failure{reason: "Gone"}
 )
 
+func (f *failure) isTransient() bool { return f != nil && f.transient }
+
 func stalled(reason, format string, args ...any) *failure {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
 }
 
 func transient(reason, format string, args ...any) *failure {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...), transient: true}
-}
-
-// trouble returns a transient failure as an error, nil if there is none.
-func (f *failure) trouble() error {
-	if f == nil || !f.transient {
-		return nil
-	}
-	return troubleError{*f}
-}
-
-// troubleError has the queue repeat a pass.
-type troubleError struct{ failure }
-
-func (e troubleError) Error() string { return e.reason + ": " + e.message }
-
-// isTimeout reports whether the API server did not answer in time.
-func isTimeout(err error) bool {
-	var trouble troubleError
-	return errors.As(err, &trouble) && trouble.timedOut || isDeadline(err)
 }
 
 func isDeadline(err error) bool {

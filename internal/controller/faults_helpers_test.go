@@ -25,15 +25,15 @@ import (
 // ---- the operator's internals: only these functions know them
 
 // await waits for the requests to PayU that are in flight.
-func await(w *world) { w.operator.Tokens.Wait() }
+func await(w *world) { w.settle() }
 
 // nextQueued takes the next PayUToken from the work queue. It returns an empty name if the queue is empty.
 func nextQueued(w *world) string {
-	if w.operator.queue.Len() == 0 {
+	if w.queue().Len() == 0 {
 		return ""
 	}
-	request, _ := w.operator.queue.Get()
-	w.operator.queue.Done(request)
+	request, _ := w.queue().Get()
+	w.queue().Done(request)
 	return request.Name
 }
 

@@ -56,7 +56,7 @@ var restless = map[string]func(w *world, i int){
 		w.edit("links", func(p *v1alpha1.PayUToken) { p.Spec.RenewalPercent = int32(20 + i) })
 	},
 	"suspensions": func(w *world, i int) { w.edit("links", withSuspend(i%2 == 0)) },
-	"targets":     func(w *world, i int) { w.edit("links", target(v1alpha1.SecretName(fmt.Sprint("t", i)))) },
+	"targets":     func(w *world, i int) { w.edit("links", targeting(v1alpha1.SecretName(fmt.Sprint("t", i)))) },
 	"templates":   func(w *world, i int) { w.edit("links", withData(fmt.Sprint("k", i), "{{ .AccessToken }}")) },
 	"scopes": func(w *world, i int) {
 		w.edit("links", withScopes([]v1alpha1.Scope{"read_payment_links", "create_payment_links"}[i%2]))
@@ -235,11 +235,11 @@ func TestEachTargetIsTriedByItself(t *testing.T) { // fault 11
 		edit  edit
 		admit func(*corev1.Secret) bool
 	}{
-		"a policy on names":  {target("b"), func(s *corev1.Secret) bool { return s.Name != "b" }},
+		"a policy on names":  {targeting("b"), func(s *corev1.Secret) bool { return s.Name != "b" }},
 		"a policy on keys":   {withData("token.env", "{{ .AccessToken }}"), func(s *corev1.Secret) bool { return s.Data["token.env"] == nil }},
 		"a policy on labels": {withLabel("team", "shop"), func(s *corev1.Secret) bool { return s.Labels["team"] == "" }},
 		"a policy on types":  {withType("example.com/token"), func(s *corev1.Secret) bool { return s.Type == corev1.SecretTypeOpaque }},
-		"a policy on owners": {target("b"), func(s *corev1.Secret) bool { return s.OwnerReferences[0].Name != "b" }},
+		"a policy on owners": {targeting("b"), func(s *corev1.Secret) bool { return s.OwnerReferences[0].Name != "b" }},
 		"a policy on sizes":  {withData("t", "{{ .AccessToken }}", "pad", fmt.Sprintf("%01000d", 0)), func(s *corev1.Secret) bool { return len(s.Data["pad"]) < 500 }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +252,7 @@ func TestEachTargetIsTriedByItself(t *testing.T) { // fault 11
 				}
 				return forbid(s.Name, "policy")
 			})
-			w.create("a", target("a"))
+			w.create("a", targeting("a"))
 			w.create("b", withScopes("read_payment_links"), test.edit)
 			w.run()
 			w.expectConditions("a", good)

@@ -19,8 +19,8 @@
 package controller
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -77,86 +77,101 @@ const (
 	passTimeout = 25 * time.Second
 	// reportTimeout bounds the writing of the status.
 	reportTimeout = 13 * time.Second
-	// mostTries bounds how often a pass reads the target again because somebody else has changed it.
-	mostTries = 3
+	// mostSteps bounds a pass. A pass takes two steps at most unless others write the same Secret.
+	mostSteps = 6
 	// drainPatience bounds the handing on of tokens while the operator stops.
 	drainPatience = 10 * time.Second
 )
 
-// Reconcile makes one pass over a PayUToken. The returned error is the API server's trouble: the status says so, too,
-// and the queue repeats the pass with a back-off.
+// Reconcile makes one pass over a PayUToken. It returns an error only if the status cannot be read or written: any other
+// failure stands in the status, and the pass is repeated with a back-off of its own.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if !r.lanes.enter(request) {
 		return reconcile.Result{}, nil // leave has it reconciled
 	}
 	done := r.progress.begin()
-	wake, err := r.pass(ctx, request.NamespacedName)
+	end, err := r.pass(ctx, request.NamespacedName)
 	done()
-	r.requeue(r.lanes.leave(request, isTimeout(err)))
+	r.requeue(r.lanes.leave(request, end.timedOut || isDeadline(err)))
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: wake}, nil
+	return reconcile.Result{RequeueAfter: end.wake}, nil
 }
 
-// pass returns how long to sleep until the next one; 0 if only an event begins it.
-func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (time.Duration, error) {
+// passEnd is how a pass ended.
+type passEnd struct {
+	wake     time.Duration // how long to sleep until the next one; 0 if only an event begins it
+	timedOut bool          // the API server did not answer in time
+}
+
+// pass makes one pass over a PayUToken. Its error is that of reading the PayUToken or of writing its status.
+func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passEnd, error) {
 	obj := &v1alpha1.PayUToken{}
 	err := r.Client.Get(ctx, name, obj)
 	if apierrors.IsNotFound(err) || err == nil && !obj.DeletionTimestamp.IsZero() {
 		r.records.forget(name)
 		r.Grants.Leave(name)
-		return 0, nil
+		return passEnd{}, nil
 	}
 	if err != nil {
-		return 0, err
+		return passEnd{}, err
 	}
 	// A pass that has begun is finished, also while the operator stops: it may have the only copy of a token in hand.
 	ctx = context.WithoutCancel(ctx)
 	o, v, f := r.work(ctx, obj)
 	if f == gone {
-		return longestSleep, nil
+		return passEnd{wake: longestSleep}, nil
 	}
 	o.notePending(v, f)
+	o.noteTrouble(v, f)
 	status := statusOf(o, v, f)
 	err = r.report(ctx, &o, status)
 	r.records.put(name, o.record)
 	if f == nil && err == nil {
 		r.Grants.Settle(name, o.state.Ended)
 	}
-	return wakeAfter(o, v), errors.Join(f.trouble(), err)
+	return passEnd{wake: wakeAfter(o, v), timedOut: o.timedOut(v, f)}, err
 }
 
-// work observes, decides and acts. Where others have changed the target meanwhile it does so again.
+// work observes, decides and acts until nothing is left to do. Where others have changed the target meanwhile it reads
+// that again.
 func (r *Reconciler) work(ctx context.Context, obj *v1alpha1.PayUToken) (observation, verdict, *failure) {
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	o := r.observe(ctx, obj)
-	v := decide(o)
-	f := r.act(ctx, &o, v)
-	for try := 0; f == conflict && try < mostTries; try++ {
-		if f = r.reread(ctx, &o); f == nil {
-			v = decide(o)
-			f = r.act(ctx, &o, v)
+	for range mostSteps {
+		v := decide(o)
+		f := r.act(ctx, &o, v)
+		switch {
+		case f == conflict:
+			if f = r.reread(ctx, &o); f != nil {
+				return o, v, f
+			}
+		case f == nil && (v.token == write || v.reshape):
+		default:
+			return o, v, r.finish(ctx, &o, v, f)
 		}
 	}
-	if f == conflict {
-		f = transient(v1alpha1.ReasonTargetWriteFailed, "Secret %q changes faster than it can be written", o.desired.Name)
-	}
-	return o, v, f
+	return o, verdict{}, transient(v1alpha1.ReasonTargetWriteFailed, "Secret %q changes faster than it can be written", o.desired.Name)
 }
 
 // act does what was decided, and returns the first failure.
 func (r *Reconciler) act(ctx context.Context, o *observation, v verdict) *failure {
 	f := r.actOnToken(ctx, o, v)
-	if v.reshape && f == nil {
-		f = r.reshape(ctx, o)
+	if v.reshape && (f == nil || f.reason != conflict.reason) {
+		f = cmp.Or(f, r.reshape(ctx, o))
 	}
-	if targetFailed(v.why) || targetFailed(f) {
+	return f
+}
+
+// finish does what follows for the former target. f is what the pass ended with so far.
+func (r *Reconciler) finish(ctx context.Context, o *observation, v verdict, f *failure) *failure {
+	switch {
+	case targetFailed(v.why) || targetFailed(f):
 		r.renewFormer(ctx, o)
-	}
-	if f == nil && v.why == nil {
-		f = r.removeFormer(ctx, o)
+	case f == nil && v.why == nil:
+		return r.removeFormer(ctx, o)
 	}
 	return f
 }

@@ -25,6 +25,9 @@ type record struct {
 	repairs []time.Time
 	// waitingSince is since when a token is missing without a failure.
 	waitingSince time.Time
+	// trouble is how often in a row a pass has failed because the API server did not answer, and retryAt when the next one is.
+	trouble int
+	retryAt time.Time
 	// statusVersion is the resourceVersion that the last own write of the status gave.
 	statusVersion string
 }
@@ -55,6 +58,8 @@ const (
 	mostRepairs  = 5
 	repairWindow = 10 * time.Minute
 	fightPause   = time.Hour
+	// longestRetry is the longest wait before a pass is repeated for which the API server did not answer.
+	longestRetry = 20 * time.Second
 	// retryPause is how long a refused write rests even if the Secret has changed.
 	retryPause = time.Second
 )
@@ -83,6 +88,22 @@ func (a attempt) until(o observation) time.Time {
 	default:
 		return a.next
 	}
+}
+
+// noteTrouble has a pass repeated that has failed because the API server did not answer.
+func (o *observation) noteTrouble(v verdict, f *failure) {
+	if !(v.why.isTransient() || f.isTransient()) {
+		o.record.trouble, o.record.retryAt = 0, time.Time{}
+		return
+	}
+	o.record.trouble++
+	wait := min(time.Second<<min(o.record.trouble-1, 5), longestRetry)
+	o.record.retryAt = o.now.Add(wait/2 + time.Duration(o.random*float64(wait/2)))
+}
+
+// timedOut reports whether the API server did not answer in time.
+func (o observation) timedOut(v verdict, f *failure) bool {
+	return v.why != nil && v.why.timedOut || f != nil && f.timedOut
 }
 
 // mayRepair reports whether the target may be written once more with the token that it was to hold already. After too

@@ -67,7 +67,7 @@ func TestWhoIsLookedAt(t *testing.T) {
 	change("refunds-token")
 	expect("its former target")
 	reported := moved.DeepCopy()
-	reported.Status.Failures = 1
+	reported.Status.Failures, reported.ResourceVersion = 1, "8"
 	update(moved, reported)
 	expect("a status that another process wrote", "links")
 	change("links")

@@ -16,7 +16,7 @@ import (
 
 func TestAnElderDoesNotTakeTheTargetOfAYoungerPayUToken(t *testing.T) { // fault 1
 	w := withRivals(t, "one", "two")
-	w.edit("a", target("two"))
+	w.edit("a", targeting("two"))
 	w.run()
 	w.expectConflict("a", "b")
 	w.expectConditions("b", good)
@@ -24,7 +24,7 @@ func TestAnElderDoesNotTakeTheTargetOfAYoungerPayUToken(t *testing.T) { // fault
 	w.expectConditions("b", good)
 	w.expectLive("two")
 	w.expectLive("one") // the former target is renewed as before
-	w.edit("b", target("three"))
+	w.edit("b", targeting("three"))
 	w.run()
 	w.run()
 	w.expectConditions("a", good)
@@ -38,7 +38,7 @@ func TestAnElderDoesNotTakeTheTargetOfAYoungerPayUToken(t *testing.T) { // fault
 
 func TestAConflictSurvivesARestart(t *testing.T) { // fault 1
 	w := withRivals(t, "one", "two")
-	w.edit("a", target("two"))
+	w.edit("a", targeting("two"))
 	w.run()
 	w.restart()
 	w.run()
@@ -55,10 +55,10 @@ func TestTheOwnerOfARetainedSecretIsCreatedAnewWhileAnotherWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
 			w.credentials("payu-credentials", "merchant", secretOne)
-			w.create("z", target("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
+			w.create("z", targeting("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
 			w.run()
 			value := w.value("same")
-			w.create("a", target("same"), withScopes("read_payment_links"))
+			w.create("a", targeting("same"), withScopes("read_payment_links"))
 			w.run()
 			w.expectConflict("a", "z")
 			w.delete(w.token("z"))
@@ -66,7 +66,7 @@ func TestTheOwnerOfARetainedSecretIsCreatedAnewWhileAnotherWaits(t *testing.T) {
 			meanwhile(w)
 			w.run()
 			w.expectCondition("a", v1alpha1.ConditionStalled, "True/TargetConflict") // the Secret names z, which may come back
-			w.create("z", target("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
+			w.create("z", targeting("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
 			w.run()
 			w.expectConditions("z", good)
 			w.expectConflict("a", "z")
@@ -86,13 +86,13 @@ func TestTheElderOfTwoRivalsMovesAway(t *testing.T) {
 	w := newWorld(t, payutest.Config{Clients: []payutest.Client{{ID: "alpha", Secret: "1"}, {ID: "beta", Secret: "2"}}, TokenTTL: 5 * time.Minute})
 	w.credentials("alpha", "alpha", "1")
 	w.credentials("beta", "beta", "2")
-	w.create("a", target("t1"), withCredentials("alpha"), withScopes("create_payment_links"))
+	w.create("a", targeting("t1"), withCredentials("alpha"), withScopes("create_payment_links"))
 	w.run()
-	w.create("b", target("t1"), withCredentials("beta"), withScopes("create_payment_links"), withPolicy(v1alpha1.DeletionPolicyRetain))
+	w.create("b", targeting("t1"), withCredentials("beta"), withScopes("create_payment_links"), withPolicy(v1alpha1.DeletionPolicyRetain))
 	w.run()
 	w.expectConditions("a", good)
 	w.expectConflict("b", "a")
-	w.edit("a", target("t2"), withCredentials("beta"), withPolicy(v1alpha1.DeletionPolicyRetain))
+	w.edit("a", targeting("t2"), withCredentials("beta"), withPolicy(v1alpha1.DeletionPolicyRetain))
 	w.run()
 	w.run() // t1 is free: its deletion wakes b
 	w.expectConditions("a", good)
@@ -108,9 +108,9 @@ func TestTheElderOfTwoRivalsMovesAway(t *testing.T) {
 func TestOfThreeRivalsOneWorksAlways(t *testing.T) {
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("a", target("same"))
-	w.create("b", target("same"), withScopes("read_payment_links"))
-	w.create("c", target("same"), withScopes("create_payment_links"))
+	w.create("a", targeting("same"))
+	w.create("b", targeting("same"), withScopes("read_payment_links"))
+	w.create("c", targeting("same"), withScopes("create_payment_links"))
 	w.run()
 	w.expectConditions("a", good)
 	w.expectConflict("b", "a")
@@ -132,7 +132,7 @@ func TestOfThreeRivalsOneWorksAlways(t *testing.T) {
 
 func TestOneOfTwoRivalsWorksWhenTheirSecretIsDeleted(t *testing.T) { // fault 1
 	w := withRivals(t, "one", "two")
-	w.edit("a", target("two"))
+	w.edit("a", targeting("two"))
 	w.run()
 	w.delete(named("two"))
 	w.run()
@@ -145,11 +145,11 @@ func TestOneOfTwoRivalsWorksWhenTheirSecretIsDeleted(t *testing.T) { // fault 1
 }
 
 func TestASecretOfAPayUTokenThatIsGoneIsForeignToOthers(t *testing.T) {
-	w := withLinks(t, payutest.Config{}, target("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
+	w := withLinks(t, payutest.Config{}, targeting("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
 	w.delete(w.token("links"))
 	w.reconcile("links")
 	before := w.secret("same")
-	w.create("other", target("same"))
+	w.create("other", targeting("same"))
 	w.run()
 	w.pass(3 * time.Hour)
 	w.expectConditions("other", stalledBy("TargetConflict"))
@@ -164,13 +164,13 @@ func TestASecretOfAPayUTokenThatIsGoneIsForeignToOthers(t *testing.T) {
 
 func TestTwoThatSwapTheirTargetsKeepTheirTokens(t *testing.T) {
 	w := withRivals(t, "one", "two")
-	w.edit("a", target("two"))
-	w.edit("b", target("one"))
+	w.edit("a", targeting("two"))
+	w.edit("b", targeting("one"))
 	w.run()
 	w.pass(3 * time.Hour)
 	w.expectLive("one")
 	w.expectLive("two")
-	w.edit("b", target("three"))
+	w.edit("b", targeting("three"))
 	w.run()
 	w.run()
 	w.expectConditions("a", good)
@@ -196,9 +196,9 @@ func TestAFormerTargetIsRenewedUntilTheNewOneHoldsAToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := withLinks(t, payutest.Config{}, target("old"))
+			w := withLinks(t, payutest.Config{}, targeting("old"))
 			test.given(w)
-			w.edit("links", target("new"))
+			w.edit("links", targeting("new"))
 			w.run()
 			w.expectCondition("links", v1alpha1.ConditionReady, "False/"+test.reason)
 			w.expectCondition("links", v1alpha1.ConditionStalled, "True/"+test.reason)
@@ -227,13 +227,13 @@ func TestADamagedFormerTargetIsRemoved(t *testing.T) { // fault 12
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := withLinks(t, payutest.Config{}, target("t1"))
+			w := withLinks(t, payutest.Config{}, targeting("t1"))
 			w.edit("links", withSuspend(true))
 			w.run()
 			w.change("t1", damage)
 			w.restart() // nobody knows the token any more
 			w.run()
-			w.edit("links", target("t2"), withSuspend(false))
+			w.edit("links", targeting("t2"), withSuspend(false))
 			w.run()
 			w.pass(time.Hour)
 			w.expectLive("t2")
@@ -245,9 +245,9 @@ func TestADamagedFormerTargetIsRemoved(t *testing.T) { // fault 12
 }
 
 func TestAFormerTargetThatCannotBeRemovedAtFirstIsRemovedLater(t *testing.T) { // fault 12
-	w := withLinks(t, payutest.Config{}, target("t1"))
+	w := withLinks(t, payutest.Config{}, targeting("t1"))
 	onDelete(w, errors.New("the API server is down"))
-	w.edit("links", target("t2"))
+	w.edit("links", targeting("t2"))
 	w.endure(time.Minute)
 	w.restart()
 	w.change("t1", func(s *corev1.Secret) { s.Data = nil })
@@ -265,8 +265,8 @@ func withRivals(t *testing.T, ofA, ofB v1alpha1.SecretName) *world {
 	t.Helper()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("a", target(ofA))
-	w.create("b", target(ofB), withScopes("read_payment_links"))
+	w.create("a", targeting(ofA))
+	w.create("b", targeting(ofB), withScopes("read_payment_links"))
 	w.run()
 	w.expectConditions("a", good)
 	w.expectConditions("b", good)

@@ -170,7 +170,7 @@ func TestASecretThatTheOperatorWroteHoldsNoCredentials(t *testing.T) { // fault 
 			t.Parallel()
 			w := newWorld(t, payutest.Config{Clients: []payutest.Client{{ID: "merchant", Secret: secretOne}, {ID: "attacker", Secret: "attackers"}}})
 			w.credentials("test-credentials", "merchant", secretOne)
-			w.create("planter", target("payu-credentials"), withCredentials("test-credentials"),
+			w.create("planter", targeting("payu-credentials"), withCredentials("test-credentials"),
 				withData("client_id", "attacker", "client_secret", "attackers", "token", "{{ .AccessToken }}"))
 			w.run()
 			w.expectConditions("planter", good)

@@ -279,7 +279,7 @@ func TestAPassReturnsAResultOrAnError(t *testing.T) {
 		"the write":    onWrites(errWebhookDown, false).begin,
 		"credentials":  onCredentials(errWebhookDown).begin,
 		"everything":   func(w *world) { w.faults.set(errEtcd, nil) },
-		"the deletion": func(w *world) { w.edit("links", target("moved")); onDelete(w, errEtcd) },
+		"the deletion": func(w *world) { w.edit("links", targeting("moved")); onDelete(w, errEtcd) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

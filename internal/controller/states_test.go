@@ -174,7 +174,7 @@ func TestManyRivalsCostFewReads(t *testing.T) { // fault 13
 		w := newWorld(t, payutest.Config{})
 		w.credentials("payu-credentials", "merchant", secretOne)
 		for i := range rivals {
-			w.create(fmt.Sprintf("t%02d", i), target("same"))
+			w.create(fmt.Sprintf("t%02d", i), targeting("same"))
 		}
 		w.run()
 		w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{

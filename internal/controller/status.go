@@ -50,7 +50,7 @@ func (o observation) awaitsFirstToken(why *failure) bool {
 
 // isPending reports whether there is no token, and nothing that keeps one away but time.
 func (o observation) isPending(why *failure) bool {
-	return why == nil && !o.isReady() && o.refusal() == nil && !o.state.Reused
+	return why == nil && !o.isReady() && o.refusal() == nil && !o.state.Reused && !o.record.fights(o)
 }
 
 // notePending keeps since when a token is missing without a failure.
@@ -178,6 +178,8 @@ func (o observation) ready(why *failure) metav1.Condition {
 		c.Message = fmt.Sprintf("Secret %q holds a valid token", o.obj.TargetName())
 	case why != nil:
 		c.Reason, c.Message = why.reason, why.message
+	case o.record.fights(o):
+		c.Reason, c.Message = o.record.fight.failure.reason, o.record.fight.failure.message
 	case o.state.Reused:
 		c.Reason, c.Message = v1alpha1.ReasonTokenReused, "The token has expired, and PayU issued no other one before"
 	default:
@@ -249,7 +251,7 @@ func wakeAfter(o observation, v verdict) time.Duration {
 
 // moments returns when something will be due.
 func (o observation) moments(v verdict) []time.Time {
-	list := []time.Time{o.record.refusal.until(o), o.record.shape.until(o), o.record.former.until(o), o.record.fight.next}
+	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.until(o), o.record.fight.next}
 	if o.isPending(v.why) {
 		list = append(list, o.pendingSince().Add(pendingAfter))
 	}

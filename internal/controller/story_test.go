@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
@@ -272,6 +273,7 @@ func TestARefreshRequestAsksOnceAndIsEchoed(t *testing.T) {
 	w.run()
 	w.expectRequests(1)
 	before := w.value("links")
+	w.pass(payu.Floor)
 	w.edit("links", refresh("2026-11-22T09:00:00Z"))
 	w.run()
 	w.run()
@@ -282,6 +284,7 @@ func TestARefreshRequestAsksOnceAndIsEchoed(t *testing.T) {
 	if got := w.token("links").Status.LastHandledRefreshAt; got != "2026-11-22T09:00:00Z" {
 		t.Errorf("lastHandledRefreshAt %q", got)
 	}
+	w.pass(payu.Floor)
 	w.payu.Inject(payutest.Fault{Error: "server_error", Times: 1})
 	w.edit("links", refresh("again"))
 	w.run()
@@ -395,6 +398,7 @@ func TestARefusedRefreshIsTriedAgain(t *testing.T) {
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
 	w.run()
+	w.pass(payu.Floor)
 	w.faults.set(nil, func(name string) error {
 		return apierrors.NewForbidden(corev1.Resource("secrets"), name, errors.New("no"))
 	})
