@@ -72,6 +72,47 @@ func checkTemplate(t *testing.T, text string) {
 	}
 }
 
+// FuzzToken: the token is read back from every template that is accepted.
+func FuzzToken(f *testing.F) {
+	for i, seed := range seeds() {
+		f.Add(seed, fields.AccessToken, uint16(i))
+	}
+	f.Fuzz(func(t *testing.T, text, token string, size uint16) {
+		parsed, err := payload.Parse(map[string]string{"key": text[:min(len(text), longestText)]})
+		if err != nil {
+			return
+		}
+		token = tokenOf(token, size)
+		data, err := parsed.Render(with(token))
+		if err != nil {
+			return
+		}
+		if got, ok := parsed.Token(data, with("")); !ok || got != token {
+			t.Errorf("got %.100q, %t, want %.100q", got, ok, token)
+		}
+	})
+}
+
+// FuzzReading: what is read from any value is what Render makes that value of.
+func FuzzReading(f *testing.F) {
+	for _, seed := range seeds() {
+		f.Add(seed, "aaaa"+fields.AccessToken+"aaaa")
+	}
+	f.Fuzz(func(t *testing.T, text, value string) {
+		parsed, err := payload.Parse(map[string]string{"key": text[:min(len(text), longestText)]})
+		if err != nil {
+			return
+		}
+		token, ok := parsed.Token(map[string][]byte{"key": []byte(value)}, with(""))
+		if !ok {
+			return
+		}
+		if data, err := parsed.Render(with(token)); err != nil || string(data["key"]) != value {
+			t.Errorf("got %q, which makes %q, %v", token, data["key"], err)
+		}
+	})
+}
+
 // FuzzOutcome: whether a template is good, and why not, is the same for any two tokens.
 func FuzzOutcome(f *testing.F) {
 	for i, seed := range seeds() {
