@@ -35,12 +35,14 @@ const (
 type trial struct {
 	token string
 	left  int // of maxText
+	root  *template.Template
 }
 
 func newTrials() []*trial {
 	trials := make([]*trial, len(longest))
 	for i, token := range longest {
 		trials[i] = &trial{token: token, left: maxText}
+		trials[i].root = template.New("").Funcs(trials[i].functions())
 	}
 	return trials
 }
@@ -49,7 +51,7 @@ func newTrials() []*trial {
 func (k key) try(trials []*trial, fields Fields) error {
 	for _, t := range trials {
 		fields.AccessToken = t.token
-		if err := execute(t, k.tree, t.functions(), fields); err != nil {
+		if err := execute(t, t.root, k.tree, fields); err != nil {
 			return err
 		}
 	}

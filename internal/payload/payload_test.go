@@ -63,6 +63,14 @@ func TestDefaultTexts(t *testing.T) {
 	}
 }
 
+// TestEmptyTexts: text/template keeps a former template where an empty one has the same name.
+func TestEmptyTexts(t *testing.T) {
+	want := map[string]string{"a": fields.AccessToken, "b": "", "c": " \n", "d": "d"}
+	if got := render(t, map[string]string{"a": "{{.AccessToken}}", "b": "", "c": " \n", "d": "d"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestTemplatesMaySay(t *testing.T) {
 	token := fields.AccessToken
 	long := strings.Repeat("a", 64<<10)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"text/template"
 	"text/template/parse"
 )
 
@@ -24,13 +25,14 @@ func (k key) token(value string, fields Fields) (string, bool) {
 	if k.isAlone() {
 		return value, isBearer(value)
 	}
-	rest, ok := k.cutBefore(value, fields)
+	root := template.New("")
+	rest, ok := k.cutBefore(root, value, fields)
 	if !ok {
 		return "", false
 	}
 	valueWith := func(n int) string {
 		fields.AccessToken = rest[:n]
-		rendered, _ := render(k.tree, fields) // the trials worked, so this does
+		rendered, _ := render(root, k.tree, fields) // the trials worked, so this does
 		return string(rendered)
 	}
 	n := sort.Search(runOfBearer(rest), func(n int) bool { return len(valueWith(n)) >= len(value) })
@@ -38,12 +40,12 @@ func (k key) token(value string, fields Fields) (string, bool) {
 }
 
 // cutBefore returns the value without what stands before the token.
-func (k key) cutBefore(value string, fields Fields) (rest string, ok bool) {
+func (k key) cutBefore(root *template.Template, value string, fields Fields) (rest string, ok bool) {
 	if k.try(newTrials(), fields) != nil { // the fields may be such that a template exceeds the limits
 		return "", false
 	}
 	nodes := k.tree.Root.Nodes[:k.bare]
-	before, err := render(&parse.Tree{Root: &parse.ListNode{NodeType: parse.NodeList, Nodes: slices.Clip(nodes)}}, fields)
+	before, err := render(root, &parse.Tree{Root: &parse.ListNode{NodeType: parse.NodeList, Nodes: slices.Clip(nodes)}}, fields)
 	if err != nil {
 		return "", false
 	}
