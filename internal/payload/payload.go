@@ -1,10 +1,15 @@
-// Package payload makes the data of a target Secret from a token: Go text/templates over its fields.
+// Package payload renders the data of a target Secret from a token, with Go text/templates over the token's fields, and
+// reads the access token back out of such data.
+//
+// Whether a template is good never depends on the access token, neither on its value nor on its size: what a template
+// may do with it is judged on the parse tree (judge.go), and limits are applied to made-up tokens (limits.go).
 package payload
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -22,177 +27,144 @@ type Fields struct {
 	Environment string
 }
 
-// sample stands in for a token while a template is checked, so that no error text can hold a real one.
+// sample stands in for the fields while a template is parsed. Its access token is never used.
 var sample = Fields{
-	AccessToken: "sample-access-token",
 	TokenType:   "Bearer",
 	Scope:       "create_payment_links",
 	ExpiresAt:   "2006-01-02T15:04:05Z",
 	Environment: "Test",
 }
 
-// maxValue bounds one rendered value. A Secret holds 1 MiB in all.
-const maxValue = 64 << 10
+var errNoToken = errors.New("no key holds the token: write {{ .AccessToken }} in at least one key, " +
+	`outside if and with and before other uses of the token, for example token: "{{ .AccessToken }}"`)
 
-// Template renders the data of a target Secret.
+// Template renders the data of a target Secret. It may be used by several goroutines at once.
 type Template struct {
-	keys map[string]*template.Template
+	keys    []key // sorted by name
+	holders []key // the keys that hold the whole token; those that hold nothing else come first
 }
 
-// Parse returns the Template of the given texts by key, or a one-line error that names the key and says what is
-// wrong with its text. A Template that Parse returns has been tried with a made-up token.
+// key is one key of the data.
+type key struct {
+	name string
+	tree *parse.Tree
+	// bare is the index in tree.Root.Nodes of the bare {{ .AccessToken }} that is the first use of the token. It is -1
+	// if there is none: then the key does not hold the whole token.
+	bare int
+}
+
+// Parse returns the Template of the given texts by key, or a one-line error that says what to write instead. Of several
+// invalid keys, the error names the first by name.
 func Parse(texts map[string]string) (Template, error) {
-	t := Template{keys: make(map[string]*template.Template, len(texts))}
-	keys := slices.Sorted(maps.Keys(texts)) // the first error is the same each time
-	for _, key := range keys {
-		parsed, err := template.New(key).Funcs(functions).Parse(texts[key])
+	var t Template
+	trials := newTrials()
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		k, err := parseKey(name, texts[name])
 		if err == nil {
-			err = checkNodes(parsed)
+			err = k.try(trials, sample)
 		}
 		if err != nil {
-			return Template{}, oneLine(err)
+			return Template{}, k.wrap(err)
 		}
-		t.keys[key] = parsed
+		t.keys = append(t.keys, k)
 	}
-	for _, key := range keys {
-		if _, err := t.value(key, sample); err != nil {
-			return Template{}, oneLine(err)
-		}
+	if t.holders = holdersOf(t.keys); len(t.holders) == 0 {
+		return Template{}, errNoToken
 	}
 	return t, nil
 }
 
-// Render returns the data for a token. Its error names the key and nothing else, since text/template's own may
-// quote what it worked on.
+func parseKey(name, text string) (key, error) {
+	k := key{name: name, bare: -1}
+	parsed, err := template.New("").Parse(text)
+	switch {
+	case err != nil:
+		return k, err
+	case len(parsed.Templates()) > 1:
+		return k, errors.New("define and block are not supported")
+	}
+	k.tree = parsed.Tree
+	k.bare, err = judge(k.tree.Root)
+	return k, err
+}
+
+func holdersOf(keys []key) []key {
+	var alone, others []key
+	for _, k := range keys {
+		switch {
+		case k.isAlone():
+			alone = append(alone, k)
+		case k.bare >= 0:
+			others = append(others, k)
+		}
+	}
+	return append(alone, others...)
+}
+
+// isAlone reports whether the key holds the token and nothing else.
+func (k key) isAlone() bool { return k.bare == 0 && len(k.tree.Root.Nodes) == 1 }
+
+// Render returns the data for a token. It fails, with errors like those of Parse, only because of the fields other than the
+// access token.
 func (t Template) Render(fields Fields) (map[string][]byte, error) {
 	data := make(map[string][]byte, len(t.keys))
-	for _, key := range slices.Sorted(maps.Keys(t.keys)) { // the first error is the same each time
-		value, err := t.value(key, fields)
-		if err != nil {
-			return nil, fmt.Errorf("the template of key %q cannot be rendered with the token that PayU gave", key)
+	trials, root := newTrials(), template.New("")
+	for _, k := range t.keys {
+		err := k.try(trials, fields)
+		if err == nil {
+			data[k.name], err = render(root, k.tree, fields)
 		}
-		data[key] = value
+		if err != nil {
+			return nil, k.wrap(err)
+		}
 	}
 	return data, nil
 }
 
-func (t Template) value(key string, fields Fields) ([]byte, error) {
-	value := output{key: key}
-	if err := t.keys[key].Execute(&value, fields); err != nil {
-		return nil, err
+// render uses text/template's own functions, without limits, because a trial has applied them. Its error quotes nothing,
+// since an error of text/template may quote the token.
+func render(root *template.Template, tree *parse.Tree, fields Fields) ([]byte, error) {
+	var value bytes.Buffer
+	if err := execute(&value, root, tree, fields); err != nil {
+		return nil, errors.New("cannot be rendered")
 	}
 	return value.Bytes(), nil
 }
 
-// output collects what the template of a key writes, up to maxValue.
-type output struct {
-	bytes.Buffer
-	key string
+// execute uses the functions of root. Adding a tree to it costs less than a template of its own.
+func execute(w io.Writer, root *template.Template, tree *parse.Tree, fields Fields) error {
+	t, err := root.AddParseTree("key", tree)
+	if err != nil {
+		return err
+	}
+	return t.Execute(w, fields)
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	if o.Len()+len(p) > maxValue {
-		return 0, fmt.Errorf("template: %s: the value is larger than 64 KiB", o.key)
+// wrap returns the error as one line that begins with the key.
+func (k key) wrap(err error) error { return oneLine(fmt.Sprintf("key %q: %s", k.name, plain(err))) }
+
+// position matches what text/template puts before the cause, in errors of parsing and of execution.
+var position = regexp.MustCompile(`(?s)^template: :(\d+)(?::\d+)?: (?:executing "key" at (<.*>): )?(?:error calling \w+: )?(.*)$`)
+
+// plain returns the cause and the line, without text/template's own words around them.
+func plain(err error) string {
+	if own := (limitError("")); errors.As(err, &own) {
+		return own.Error()
 	}
-	return o.Buffer.Write(p)
+	parts := position.FindStringSubmatch(err.Error())
+	switch {
+	case parts == nil:
+		return err.Error()
+	case parts[2] == "":
+		return fmt.Sprintf("line %s: %s", parts[1], parts[3])
+	}
+	return fmt.Sprintf("line %s: %s: %s", parts[1], parts[2], parts[3])
 }
 
-// checkNodes refuses what could keep the operator busy for ever: range (over a number) and templates that call
-// each other. No field has anything to range over.
-func checkNodes(t *template.Template) error {
-	if len(t.Templates()) > 1 {
-		return fmt.Errorf("template: %s: define and block are not supported", t.Name())
-	}
-	if t.Tree == nil {
-		return nil
-	}
-	return checkList(t.Name(), t.Root)
-}
-
-func checkList(name string, list *parse.ListNode) error {
-	if list == nil {
-		return nil
-	}
-	for _, node := range list.Nodes {
-		if err := checkNode(name, node); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkNode(name string, node parse.Node) error {
-	switch n := node.(type) {
-	case *parse.RangeNode:
-		return fmt.Errorf("template: %s: range is not supported", name)
-	case *parse.TemplateNode:
-		return fmt.Errorf("template: %s: template is not supported", name)
-	case *parse.IfNode:
-		return errors.Join(checkList(name, n.List), checkList(name, n.ElseList))
-	case *parse.WithNode:
-		return errors.Join(checkList(name, n.List), checkList(name, n.ElseList))
-	}
-	return nil
-}
-
-// functions are those of text/template that make text, with a bound: a few in a row, each doubling what the one
-// before made, would ask for gigabytes.
-var functions = template.FuncMap{
-	"html":     bounded(template.HTMLEscaper),
-	"js":       bounded(template.JSEscaper),
-	"print":    bounded(fmt.Sprint),
-	"println":  bounded(fmt.Sprintln),
-	"printf":   printf,
-	"urlquery": bounded(template.URLQueryEscaper),
-}
-
-var (
-	errLarge = errors.New("the result is larger than 64 KiB")
-	errWide  = errors.New("a width or precision has at most three digits, and no *")
-	wide     = regexp.MustCompile(`%[^a-zA-Z%]*([0-9]{4}|\*)`)
-)
-
-func bounded(f func(...any) string) func(...any) (string, error) {
-	return func(args ...any) (string, error) {
-		if size(args) > maxValue {
-			return "", errLarge
-		}
-		return checked(f(args...))
-	}
-}
-
-// printf is bounded before it works, too: each verb may ask for the longest argument, or for a width of megabytes.
-func printf(format string, args ...any) (string, error) {
-	switch n := size(args); {
-	case wide.MatchString(format):
-		return "", errWide
-	case n > maxValue, n*strings.Count(format, "%") > 16*maxValue:
-		return "", errLarge
-	}
-	return checked(fmt.Sprintf(format, args...))
-}
-
-// size returns how long the arguments are as text, or something above maxValue.
-func size(args []any) (n int) {
-	for _, arg := range args {
-		if n += len(fmt.Sprint(arg)); n > maxValue {
-			break
-		}
-	}
-	return n
-}
-
-func checked(s string) (string, error) {
-	if len(s) > maxValue {
-		return "", errLarge
-	}
-	return s, nil
-}
-
-// oneLine keeps both ends of a long text: the key is at the one, what is wrong at the other.
-func oneLine(err error) error {
+// oneLine keeps both ends of a long text: one names the key, the other says what is wrong.
+func oneLine(text string) error {
 	const end = 100
-	line := strings.Join(strings.Fields(err.Error()), " ")
+	line := strings.Join(strings.Fields(text), " ")
 	if len(line) > 2*end {
 		line = strings.ToValidUTF8(line[:end], "") + "…" + strings.ToValidUTF8(line[len(line)-end:], "")
 	}

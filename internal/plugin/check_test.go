@@ -222,7 +222,7 @@ func TestCheckOfABadTemplate(t *testing.T) {
 	}
 	env := s.file("payu.env", envFile)
 	s.check(server, "-f", s.file("good.yaml", withTemplate("T={{ .AccessToken }}")), "--from-env-file", env).want(t, 0, "✓ template     makes the keys token.env")
-	s.check(server, "-f", s.file("bad.yaml", withTemplate("T={{ .Token }}")), "--from-env-file", env).want(t, 2, "✗ template     TemplateInvalid: template: token.env")
+	s.check(server, "-f", s.file("bad.yaml", withTemplate("T={{ .Token }}")), "--from-env-file", env).want(t, 2, "✗ template     TemplateInvalid: key \"token.env\": .Token is not a field: use .AccessToken")
 }
 
 func TestCheckHintsAtUnknownScopes(t *testing.T) {
