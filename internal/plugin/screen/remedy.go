@@ -47,6 +47,10 @@ var remedies = map[string]string{
 	v1alpha1.ReasonTargetConflict:       "Name another Secret in spec.target.name, or end the conflict. To see whose it is:",
 	v1alpha1.ReasonTargetWriteFailed: "Mend what the message tells of: the operator's rights, a quota, an admission rule or an immutable Secret. " +
 		"The operator tries again within 5 minutes.",
+	v1alpha1.ReasonCredentialsUnreadable: "If the message says forbidden, grant the operator get, list and watch on Secrets in namespace {namespace}. " +
+		"Otherwise nothing: the operator tries again.",
+	v1alpha1.ReasonLifetimeUnknown: "Set spec.assumedLifetime to the lifetime that PayU registered for the client.",
+	v1alpha1.ReasonPending:         "Nothing: the first token is requested within seconds.",
 	v1alpha1.ReasonTemplateInvalid: "Correct spec.target.template.data.",
 	v1alpha1.ReasonSuspended:       "Nothing is asked or written while spec.suspend is true. To go on:",
 	v1alpha1.ReasonTokenReused:     "Nothing: a new token comes within seconds.",
