@@ -212,15 +212,9 @@ func (o *checkOptions) tryTemplate(token *v1alpha1.PayUToken) bool {
 	return true
 }
 
-// knownScopes are those that PayU documents.
-var knownScopes = []string{"create_payment_links", "update_payment_links", "read_payment_links",
-	"refer_child_merchant", "fetch_child_merchants", "send_sign_in_otp"}
-
 func (o *checkOptions) tryScopes(token *v1alpha1.PayUToken) {
-	for _, scope := range token.Spec.Scopes {
-		if !slices.Contains(knownScopes, string(scope)) {
-			o.step(screen.Note, "scopes", "PayU documents no scope %q; it does %s", scope, strings.Join(knownScopes, ", "))
-		}
+	for _, hint := range scopeHints(token.Spec.Scopes) {
+		o.step(screen.Note, "scopes", "%s", hint)
 	}
 }
 

@@ -225,24 +225,44 @@ func TestCheckOfABadTemplate(t *testing.T) {
 	s.check(server, "-f", s.file("bad.yaml", withTemplate("T={{ .Token }}")), "--from-env-file", env).want(t, 2, "✗ template     TemplateInvalid: template: token.env")
 }
 
-func TestCheckHintsAtUnknownScopes(t *testing.T) {
+// Scopes that PayU does not document, and more than it documents for one token, are named; PayU alone decides.
+func TestHintsAtScopes(t *testing.T) {
 	t.Parallel()
-	server := payutest.Run(t, payutest.Config{Clients: []payutest.Client{{ID: merchant, Secret: merchantSecret, Scopes: []string{"new_scope"}}}})
+	const (
+		misspelt = `PayU documents no scope "read_payments_link": did you mean read_payment_links?`
+		unknown  = `PayU documents no scope "new_scope": it is passed on as it is`
+		many     = "4 scopes for one token: PayU documents up to three for payment links; if it answers invalid_scope, split them"
+	)
+	scopes := []string{"read_payments_link", "new_scope", "read_bills", "read_plans"}
+	server := payutest.Run(t, payutest.Config{Clients: []payutest.Client{{ID: merchant, Secret: merchantSecret, Scopes: scopes}}})
 	s := newShop(t)
-	file := s.file("links.yaml", strings.Replace(manifest, "[create_payment_links, read_payment_links]", "[new_scope]", 1))
-	s.check(server, "-f", file, "--from-env-file", s.file("payu.env", envFile)).want(t, 0, `! scopes       PayU documents no scope "new_scope"`, "✓ PayU")
+	env := s.file("payu.env", envFile)
+	file := s.file("links.yaml", strings.Replace(manifest, "create_payment_links, read_payment_links", strings.Join(scopes, ", "), 1))
+	s.check(server, "-f", file, "--from-env-file", env).
+		want(t, 0, "! scopes       "+misspelt, "! scopes       "+unknown, "! scopes       "+many, "✓ PayU")
+	created := s.exactly("create", "links", "--environment", "Test", "--scopes", strings.Join(scopes, ","))
+	created.want(t, 0, "hint: "+misspelt+"\n", "hint: "+unknown+"\n", "hint: "+many)
+	if strings.Contains(created.stdout, "hint") || strings.Contains(created.stderr, "read_bills") {
+		t.Errorf("stdout:\n%sstderr:\n%s", created.stdout, created.stderr)
+	}
+
+	documented := strings.Replace(manifest, "create_payment_links, read", "create_payment_links, update_payment_links, read", 1)
+	if got := s.check(server, "-f", s.file("three.yaml", documented), "--from-env-file", env); strings.Contains(got.stdout, "scopes    ") {
+		t.Errorf("three documented scopes are no matter for a hint:\n%s", got.stdout)
+	}
 }
 
 // mistakes are made in manifests, with what the API server says and, where an OpenAPI schema suffices, the plugin alone.
 var mistakes = map[string]struct{ from, to, online, offline string }{
 	"another environment": {"Test", "UAT", `supported values: "Test", "Production"`, "spec.environment should be one of [Test Production]"},
 	"no scopes":           {"scopes: [create_payment_links, read_payment_links]", "", "spec.scopes: Required value", "spec.scopes is required"},
-	"four scopes":         {"[create_payment_links, read_payment_links]", "[a, b, c, d]", "must have at most 3 items", "spec.scopes should have at most 3 items"},
-	"scopes as a string":  {"[create_payment_links, read_payment_links]", "create_payment_links", "must be of type array", "spec.scopes must be of type array"},
-	"a percentage":        {"environment: Test", "environment: Test\n  renewalPercent: 95", "less than or equal to 90", "spec.renewalPercent should be less than or equal to 90"},
-	"an unknown field":    {"environment: Test", "environment: Test\n  scope: a", `unknown field "spec.scope"`, `unknown field "spec.scope"`},
-	"the same Secret":     {"payu-credentials", "links", "the target Secret must not be the credentials Secret", ""},
-	"a scope twice":       {"create_payment_links, read", "read_payment_links, read", "a scope is repeated", ""},
+	"17 scopes": {"[create_payment_links, read_payment_links]", "[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q]",
+		"must have at most 16 items", "spec.scopes should have at most 16 items"},
+	"scopes as a string": {"[create_payment_links, read_payment_links]", "create_payment_links", "must be of type array", "spec.scopes must be of type array"},
+	"a percentage":       {"environment: Test", "environment: Test\n  renewalPercent: 95", "less than or equal to 90", "spec.renewalPercent should be less than or equal to 90"},
+	"an unknown field":   {"environment: Test", "environment: Test\n  scope: a", `unknown field "spec.scope"`, `unknown field "spec.scope"`},
+	"the same Secret":    {"payu-credentials", "links", "the target Secret must not be the credentials Secret", ""},
+	"a scope twice":      {"create_payment_links, read", "read_payment_links, read", "a scope is repeated", ""},
 }
 
 func TestCheckRefusesMistakes(t *testing.T) {
