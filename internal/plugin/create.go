@@ -28,11 +28,11 @@ func (p *plugin) create() *cobra.Command {
 	o := &createOptions{plugin: p, print: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme).WithDefaultOutput("yaml")}
 	command := &cobra.Command{
 		Use:   "create NAME --environment ENVIRONMENT --scopes SCOPES",
-		Short: "Print the manifest of a PayUToken, and of its credentials when asked",
-		Long: `Print the manifest of a PayUToken, for Git or for kubectl apply. Nothing is created.
+		Short: "Print the manifest of a PayUToken, and optionally of its credentials",
+		Long: `Print the manifest of a PayUToken, for Git or for kubectl apply. This command creates nothing.
 
-With --from-env-file, print a Secret with the client ID and client secret, too. Its values are only encoded: seal it before
-it goes into Git. It is not printed on a terminal.`,
+With --from-env-file, also print a Secret with the client ID and client secret. Its values are encoded, not encrypted: seal
+it before you commit it. It is not printed on a terminal.`,
 		Example: `  kubectl payutoken create payment-links --environment Test --scopes create_payment_links,read_payment_links > payutoken.yaml
   kubectl payutoken create payment-links --environment Test --scopes read_payment_links --from-env-file payu.env | kubectl apply -f -`,
 		Args: oneName,
@@ -42,11 +42,11 @@ it goes into Git. It is not printed on a terminal.`,
 	flags.StringVar(&o.environment, "environment", "", "Test or Production")
 	flags.StringSliceVar(&o.scopes, "scopes", nil, "what the token may be used for: `scopes`, separated by commas")
 	flags.StringVar(&o.credentials, "credentials", "payu-credentials", "`name` of the Secret with the client ID and client secret")
-	flags.StringVar(&o.target, "target", "", "`name` of the Secret that the token is written to; by default that of the PayUToken")
-	flags.StringVar(&o.envFile, "from-env-file", "", "print the credentials Secret, too, with the lines client_id=… and client_secret=… of this `file`")
+	flags.StringVar(&o.target, "target", "", "`name` of the Secret that the token is written to; by default the name of the PayUToken")
+	flags.StringVar(&o.envFile, "from-env-file", "", "also print the credentials Secret, from the lines client_id=… and client_secret=… of this `file`")
 	addPrintFlags(command, o.print)
 	for _, required := range []string{"environment", "scopes"} {
-		_ = command.MarkFlagRequired(required) // there is such a flag
+		_ = command.MarkFlagRequired(required) // the flag exists
 	}
 	completeFlag(command, "environment", cobra.FixedCompletions([]string{"Test", "Production"}, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(command, "scopes", completeScopes)
@@ -86,7 +86,7 @@ func (o *createOptions) objects(token *v1alpha1.PayUToken) ([]runtime.Object, er
 	return []runtime.Object{secret, token}, err
 }
 
-// token is the PayUToken. It has a namespace only if a flag names one: a manifest in Git may be for several.
+// token returns the PayUToken. It has a namespace only if a flag sets one: a manifest in Git may serve several.
 func (o *createOptions) token(name string) *v1alpha1.PayUToken {
 	token := &v1alpha1.PayUToken{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PayUToken"},
@@ -103,10 +103,10 @@ func (o *createOptions) token(name string) *v1alpha1.PayUToken {
 	return token
 }
 
-// secret is the credentials Secret, with the two keys that are needed and no other.
+// secret returns the credentials Secret, with only the two keys that the operator needs.
 func (o *createOptions) secret(namespace string) (*corev1.Secret, error) {
 	if o.Terminal != nil {
-		return nil, errors.New("the client secret is not printed on a terminal: write into a file, or pipe into kubectl apply -f -")
+		return nil, errors.New("the client secret is not printed on a terminal: redirect the output to a file, or pipe it to kubectl apply -f -")
 	}
 	values, err := readEnvFile(o.envFile)
 	if err != nil {
