@@ -2,15 +2,16 @@ package controller
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
@@ -66,59 +67,66 @@ func isGone(err error) bool {
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err)
 }
 
+// What the API server's own words look like. Each expression takes only what it names: an admission webhook may say
+// anything, and knows the values of the Secret.
 var (
-	// byWebhook and byPolicy recognise whose words an error of the API server repeats.
-	byWebhook = regexp.MustCompile(`webhook "([^"]{1,253})"`)
-	byPolicy  = regexp.MustCompile(`(Validating|Mutating)AdmissionPolicy '([^']{1,253})'`)
+	byWebhook = regexp.MustCompile(`webhook "([-.a-z0-9]{1,253})"`)
+	byPolicy  = regexp.MustCompile(`(ValidatingAdmissionPolicy|MutatingAdmissionPolicy) '([-.a-z0-9]{1,253})'`)
+	byRBAC    = regexp.MustCompile(`is forbidden: (User "[-.:@a-zA-Z0-9]{1,253}" cannot [a-z]{1,20} resource "[a-z/]{1,30}")`)
+	byQuota   = regexp.MustCompile(`is forbidden: (exceeded quota: [-.a-z0-9]{1,253}), requested: `)
+	ownField  = regexp.MustCompile(`^(type|immutable|data|metadata\.(labels|annotations|ownerReferences|name))\b`)
 )
 
-// wordsOf returns what the API server says, in one line of bounded length. An admission webhook or policy may say
-// anything, and may know the values of the Secret: then only its name is repeated, unless the values are known to be
-// placeholders.
-func wordsOf(err error, placeholders bool, values ...string) string {
-	var status apierrors.APIStatus
+// wordsOf returns why the API server does not do something, in one line. Words that may be those of a webhook or policy
+// are repeated only if what they were asked about holds placeholders.
+func wordsOf(err error, placeholders bool) string {
+	var answered apierrors.APIStatus
 	switch {
 	case isDeadline(err):
 		return "it did not answer in time"
-	case !errors.As(err, &status):
+	case !errors.As(err, &answered):
 		return "the connection failed"
 	}
-	message := status.Status().Message
-	if !placeholders {
-		if m := byWebhook.FindStringSubmatch(message); m != nil {
-			return fmt.Sprintf("admission webhook %q %s", m[1], verbOf(message))
-		}
-		if m := byPolicy.FindStringSubmatch(message); m != nil {
-			return fmt.Sprintf("%sAdmissionPolicy %q denied the request", m[1], m[2])
-		}
-		if repeats(message, values) {
-			return string(status.Status().Reason)
-		}
+	status := answered.Status()
+	if placeholders {
+		message, _, _ := strings.Cut(status.Message, ", requested: ") // the numbers of a quota vary
+		return oneLine(message)
 	}
-	message, _, _ = strings.Cut(message, ", requested: ") // the numbers of a quota vary
-	return oneLine(message)
+	return knownWords(status)
 }
 
-func verbOf(message string) string {
-	if strings.Contains(message, "denied the request") {
-		return "denied the request"
+func knownWords(status metav1.Status) string {
+	if m := byWebhook.FindStringSubmatch(status.Message); m != nil {
+		if strings.Contains(status.Message, "denied the request") {
+			return fmt.Sprintf("admission webhook %q denied it", m[1])
+		}
+		return fmt.Sprintf("admission webhook %q failed", m[1])
 	}
-	return "failed"
+	if m := byPolicy.FindStringSubmatch(status.Message); m != nil {
+		return fmt.Sprintf("%s %q denied it", m[1], m[2])
+	}
+	for _, own := range []*regexp.Regexp{byRBAC, byQuota} {
+		if m := own.FindStringSubmatch(status.Message); m != nil {
+			return m[1]
+		}
+	}
+	if fields := fieldsOf(status); len(fields) > 0 {
+		return "invalid " + strings.Join(fields, ", ")
+	}
+	return fmt.Sprintf("HTTP %d", status.Code)
 }
 
-// repeats reports whether a text holds one of the values, raw or encoded.
-func repeats(text string, values []string) bool {
-	for _, value := range values {
-		if value == "" {
-			continue
-		}
-		for _, form := range []string{value, base64.StdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value))} {
-			if strings.Contains(text, strings.TrimRight(form, "=")) {
-				return true
-			}
+// fieldsOf returns the fields of a Secret that the API server does not accept.
+func fieldsOf(status metav1.Status) (fields []string) {
+	if status.Details == nil {
+		return nil
+	}
+	for _, cause := range status.Details.Causes {
+		if field := ownField.FindString(cause.Field); field != "" && !slices.Contains(fields, field) {
+			fields = append(fields, field)
 		}
 	}
-	return false
+	return fields
 }
 
 func oneLine(message string) string {

@@ -222,6 +222,9 @@ func (r *Reconciler) foreign(ctx context.Context, obj *v1alpha1.PayUToken, name 
 	case owner != "" && r.exists(ctx, obj.Namespace, owner):
 		return stalled(v1alpha1.ReasonTargetConflict,
 			"Secret %q belongs to PayUToken %q: name a different Secret in spec.target.name", name, owner)
+	case owner != "":
+		return stalled(v1alpha1.ReasonTargetConflict,
+			"Secret %q belongs to PayUToken %q, which does not exist: delete the Secret, or name a different Secret in spec.target.name", name, owner)
 	default:
 		return stalled(v1alpha1.ReasonTargetConflict,
 			"Secret %q exists and does not belong to this PayUToken: delete it, or name a different Secret in spec.target.name", name)

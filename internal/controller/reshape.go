@@ -30,11 +30,28 @@ func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 		return r.reshaped(ctx, o, written)
 	}
 	f := o.classify(err, false)
-	if f.stalled {
-		o.record.shape = o.record.shape.refused(o, f)
+	if !f.stalled {
+		return f
+	}
+	o.record.shape = o.record.shape.refused(o, f)
+	return r.reown(ctx, o, live)
+}
+
+// reown puts the owner of a target right whose shape is refused: it decides whether the Secret goes with its PayUToken.
+func (r *Reconciler) reown(ctx context.Context, o *observation, live *corev1.Secret) *failure {
+	asItIs := ownedPart(live)
+	if owners := o.desired.Owners(); len(owners) != len(asItIs.OwnerReferences) {
+		asItIs.OwnerReferences = owners
+	} else {
 		return nil
 	}
-	return f
+	written, err := r.patch(ctx, o, asItIs)
+	if err != nil {
+		return nil // the shape's refusal says why
+	}
+	o.record.shape.target = written.ResourceVersion
+	r.complete(ctx, o, written)
+	return nil
 }
 
 func (r *Reconciler) reshaped(ctx context.Context, o *observation, written *corev1.Secret) *failure {

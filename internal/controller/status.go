@@ -10,7 +10,6 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
-	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 const (
@@ -82,29 +81,38 @@ func (o observation) refusal() *failure {
 	return &failure{reason: string(err.Reason), message: explain(err, o.obj), stalled: err.Permanent()}
 }
 
-// statusOfToken says which token which Secret holds.
+// statusOfToken says which Secret holds which token.
 func (o observation) statusOfToken(status *v1alpha1.PayUTokenStatus) {
-	held, name := o.held, o.obj.TargetName()
-	if !held.Whole && o.former.held.Whole || o.former.unread || o.former.secret != nil && o.isReady() {
-		name = o.former.name
-	}
+	status.SecretName = o.secretName()
+	held := o.held
 	if !held.Whole {
 		held = o.former.held
 	}
+	status.FetchedAt, status.ExpiresAt, status.RenewAt = nil, nil, nil
 	if !held.Whole {
-		status.FetchedAt, status.ExpiresAt, status.RenewAt, status.Scope = nil, nil, nil, ""
-		if status.SecretName == o.obj.TargetName() || o.former.name != "" && o.former.secret == nil && !o.former.unread {
-			status.SecretName = ""
-		}
+		status.Scope = ""
 		return
 	}
-	status.SecretName = name
-	status.FetchedAt, status.ExpiresAt, status.RenewAt = timeOf(held.Token.FetchedAt), timeOf(held.Token.ExpiresAt), nil
+	status.FetchedAt, status.ExpiresAt = timeOf(held.Token.FetchedAt), timeOf(held.Token.ExpiresAt)
+	if o.isReady() || held.Proven {
+		status.RenewAt = timeOf(o.renewAt(held.Token))
+	}
 	if held.Token.Scope != "" {
 		status.Scope = held.Token.Scope
 	}
-	if o.isReady() || o.former.held.Proven && !o.held.Whole {
-		status.RenewAt = timeOf(o.renewAt(held.Token))
+}
+
+// secretName returns the Secret that the operator looks after: the former target until it is removed.
+func (o observation) secretName() string {
+	switch {
+	case o.former.secret != nil || o.former.unread:
+		return o.former.name
+	case o.foreign != nil && o.foreign.transient:
+		return o.obj.Status.SecretName
+	case o.foreign == nil && o.secret != nil:
+		return o.obj.TargetName()
+	default:
+		return ""
 	}
 }
 
@@ -261,9 +269,9 @@ func (o observation) moments(v verdict) []time.Time {
 			list = append(list, o.state.AskAt)
 		}
 	}
-	for _, held := range []target.Held{o.held, o.former.held} {
-		if held.Token.ValidAt(o.now) {
-			list = append(list, held.Token.ExpiresAt, o.renewAt(held.Token))
+	for _, token := range []payu.Token{o.held.Token, o.former.held.Token, o.state.Token} {
+		if token.ValidAt(o.now) {
+			list = append(list, token.ExpiresAt, o.renewAt(token))
 		}
 	}
 	return list

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 
@@ -44,6 +45,29 @@ func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Sec
 		o.record.repairs = append(o.record.repairs, o.now)
 	}
 	o.record.mark, o.record.refusal = m, attempt{}
+	leftovers := o.desired.Leftovers(o.secret, written)
+	r.complete(ctx, o, written)
+	return r.removeKeys(ctx, o, leftovers)
+}
+
+// removeKeys removes keys of a former template that another field manager (a backup tool) has written back: an apply leaves
+// them alone, and they hold an old token.
+func (r *Reconciler) removeKeys(ctx context.Context, o *observation, keys []string) *failure {
+	if len(keys) == 0 {
+		return nil
+	}
+	remove := map[string]any{}
+	for _, key := range keys {
+		remove[key] = nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.targetVersion()}, "data": remove})
+	if err != nil {
+		return failedTo("write", o.desired.Name, err)
+	}
+	written := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.obj.Namespace, Name: o.desired.Name}}
+	if err := r.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		return o.classify(err, false)
+	}
 	r.complete(ctx, o, written)
 	return nil
 }
@@ -122,50 +146,29 @@ func (o *observation) classify(err error, placeholders bool) *failure {
 		return conflict
 	case isRefusal(err):
 		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",
-			name, wordsOf(err, placeholders, o.values()...), remedyFor(err))
+			name, wordsOf(err, placeholders), remedyFor(err))
 	default:
-		return failedTo("write", name, err, o.values()...)
+		return failedTo("write", name, err)
 	}
 }
 
 // remedyFor says what to do about a refusal that the API server's own words do not explain.
 func remedyFor(err error) string {
-	if apierrors.IsInvalid(err) && causedBy(err, "type") {
+	var answered apierrors.APIStatus
+	if errors.As(err, &answered) && slices.Contains(fieldsOf(answered.Status()), "type") {
 		return ": the type of a Secret cannot be changed; delete the Secret, and it is created with the new type"
 	}
 	return ""
 }
 
-func causedBy(err error, field string) bool {
-	var status apierrors.APIStatus
-	if s, ok := err.(apierrors.APIStatus); ok { //nolint:errorlint // the client returns it bare
-		status = s
-	}
-	if status == nil || status.Status().Details == nil {
-		return false
-	}
-	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == field })
-}
-
 // failedTo says that the API server did not do something with a Secret, for a reason of its own.
-func failedTo(do, name string, err error, values ...string) *failure {
-	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false, values...))
+func failedTo(do, name string, err error) *failure {
+	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false))
 	if isRefusal(err) {
 		f.stalled = true
 	}
 	f.timedOut = isDeadline(err)
 	return f
-}
-
-// values returns what no text may repeat: the tokens, and the data of the target.
-func (o *observation) values() []string {
-	list := []string{o.state.Token.AccessToken, o.held.Token.AccessToken}
-	if o.secret != nil {
-		for _, value := range o.secret.Data {
-			list = append(list, string(value))
-		}
-	}
-	return list
 }
 
 // ownedPart returns the part of a Secret that the operator's field manager owns: whatever an apply leaves out of it, the

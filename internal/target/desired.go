@@ -127,6 +127,24 @@ func (d Desired) Resealed(secret *corev1.Secret, held Held, key Key) *corev1.Sec
 	return d.Shaped(annotations)
 }
 
+// Leftovers returns the keys of the Secret that is there now which the operator wrote into the one before, as its seal proves,
+// and which the spec no longer asks for.
+func (d Desired) Leftovers(before, now *corev1.Secret) (keys []string) {
+	if before == nil {
+		return nil
+	}
+	s, ok := parseSeal(before.Annotations[v1alpha1.AnnotationSource])
+	if !ok || s.data != dataDigest(before.Data, before.Annotations[v1alpha1.AnnotationFetchedAt], before.Annotations[v1alpha1.AnnotationExpiresAt]) {
+		return nil
+	}
+	for key := range before.Data {
+		if _, wanted := texts(d.obj)[key]; !wanted && now.Data[key] != nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // Unshaped returns the operator's own annotations of a Secret to be applied, with the shape that the seal of the one on
 // the API server tells: so it stays known that the shape is not as it should be.
 func (d Desired) Unshaped(live, secret *corev1.Secret) map[string]string {

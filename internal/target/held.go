@@ -67,11 +67,8 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 	h.Whole = complete || s.data == dataDigest(secret.Data, fetched, expires) // made from another template
 	granted := d.grantedScopes(secret)
 	h.Token.Scope = granted[0]
-	if !complete {
-		return
-	}
-	h.Plausible = covers(granted[0], d.scopes())
-	if proof == nil {
+	h.Plausible = h.Whole && len(d.ownData(secret)) == len(texts(d.obj)) && covers(granted[0], d.scopes())
+	if !complete || proof == nil {
 		return
 	}
 	for _, scope := range granted {
