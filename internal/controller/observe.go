@@ -69,7 +69,6 @@ func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.PayUToken) obser
 	}
 	o.former = r.formerOf(ctx, obj)
 	r.complete(ctx, &o, secret)
-	r.Grants.Observed(name)
 	return o
 }
 
@@ -102,12 +101,11 @@ func (o *observation) readTargets() {
 // join makes the PayUToken a member of its source, with what its Secrets and its status say.
 func (o *observation) join(grants *grant.Registry) {
 	if o.unusable != nil {
+		grants.Observed(client.ObjectKeyFromObject(o.obj))
 		return
 	}
-	wish := grant.Wish{First: o.obj.Status.ObservedGeneration < 1}
-	if value := o.obj.RefreshRequest(); value != o.obj.Status.LastHandledRefreshAt {
-		wish.Value = value
-	}
+	value, status := o.obj.RefreshRequest(), o.obj.Status
+	wish := grant.Wish{Value: value, Handled: value == status.LastHandledRefreshAt, First: status.ObservedGeneration < 1}
 	o.state = grants.Join(client.ObjectKeyFromObject(o.obj), o.key(), o.seed(), wish)
 }
 

@@ -69,7 +69,7 @@ func TestWhoIsLookedAt(t *testing.T) {
 	reported := moved.DeepCopy()
 	reported.Status.Failures, reported.ResourceVersion = 1, "8"
 	update(moved, reported)
-	expect("a status that another process wrote", "links")
+	expect("a status that another process wrote", "refunds")
 	change("links")
 	expect("the target of both", "links", "refunds")
 

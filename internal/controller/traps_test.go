@@ -423,6 +423,7 @@ func TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken(t *testing.T) { // tra
 			w.clock.SetTime(start.Add(10 * time.Second))
 			dying := *w
 			dying.restart()
+			dying.run()
 			dying.edit("first", refresh("now"))
 			dying.reconcile("first")
 			dying.settle()

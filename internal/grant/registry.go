@@ -140,25 +140,36 @@ func (r *Registry) Begin(expected []Member) {
 	}
 }
 
-// Observed notes that what a member holds is known, whether it has joined a source or cannot.
+// Observed notes that a PayUToken cannot join a source for now: nobody waits for it.
 func (r *Registry) Observed(m Member) {
 	r.mu.Lock()
+	waiting := r.observed(m)
+	r.mu.Unlock()
+	r.tell(waiting)
+}
+
+// observed returns those that have waited for the PayUToken, if it was the last one.
+func (r *Registry) observed(m Member) (waiting []Member) {
 	delete(r.start.expected, m)
-	var waiting []Member
 	if len(r.start.expected) == 0 {
 		waiting, r.start.waiting = r.start.waiting, nil
 	}
-	r.mu.Unlock()
-	if len(waiting) > 0 {
-		r.Changed(waiting)
-	}
+	return waiting
 }
 
 // AwaitStart has a member reconciled as soon as requests may be made.
 func (r *Registry) AwaitStart(m Member) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.start.waiting = append(r.start.waiting, m)
+	waiting := r.observed(m)
+	r.mu.Unlock()
+	r.tell(waiting)
+}
+
+func (r *Registry) tell(members []Member) {
+	if len(members) > 0 {
+		r.Changed(members)
+	}
 }
 
 func (r *Registry) starting(now time.Time) bool {
@@ -171,18 +182,16 @@ func (r *Registry) Join(m Member, key payu.Key, seed Seed, w Wish) State {
 	r.mu.Lock()
 	s := r.joined(m, key)
 	now := r.Now()
-	var outdated []Member
+	outdated := r.observed(m)
 	if seed.Token.Supersedes(s.token, now) {
 		s.token, s.life = seed.Token, life{endsAfter: seed.Token.ExpiresAt, requests: 1}
-		outdated = s.others(m)
+		outdated = append(outdated, s.others(m)...)
 	}
 	r.restore(s, seed, now)
 	s.members[m].take(w, s.token, now)
 	state := r.state(s.members[m], now)
 	r.mu.Unlock()
-	if len(outdated) > 0 {
-		r.Changed(outdated)
-	}
+	r.tell(outdated)
 	return state
 }
 

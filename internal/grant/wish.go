@@ -8,8 +8,10 @@ import (
 
 // Wish is a refresh that a user asked for with an annotation.
 type Wish struct {
-	// Value is that of the annotation, empty if there is none or it was handled before.
+	// Value is that of the annotation, empty if there is none.
 	Value string
+	// Handled says that the status echoes the value.
+	Handled bool
 	// First says that the PayUToken has no status yet (it is new, copied or restored): the first token that it gets
 	// fulfils the wish.
 	First bool
@@ -30,7 +32,7 @@ func (m *member) take(w Wish, token payu.Token, now time.Time) {
 	firstLook := !m.looked
 	m.looked = true
 	if w.Value != m.wish.value {
-		m.wish = wish{value: w.Value, after: m.source.begun, first: w.First}
+		m.wish = wish{value: w.Value, after: m.source.begun, first: w.First, fulfilled: w.Handled}
 	}
 	if w.Value == "" || m.wish.fulfilled || !token.ValidAt(now) {
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,9 +76,14 @@ func texts(obj *v1alpha1.PayUToken) map[string]string {
 // shapeOf is the digest of all of the target but its data.
 func shapeOf(obj *v1alpha1.PayUToken) digest {
 	template := obj.Spec.Target.Template
-	parts := []string{"shape", string(typeOf(obj)), string(obj.Spec.Target.DeletionPolicy), string(obj.UID)}
+	parts := []string{"shape", string(typeOf(obj)), strconv.FormatBool(isRetained(obj)), string(obj.UID)}
 	parts = append(parts, flatten("labels", template.Metadata.Labels)...)
 	return digestOf(append(parts, flatten("annotations", template.Metadata.Annotations)...)...)
+}
+
+// isRetained reports whether the Secret outlives its PayUToken. Without spec.target there is no default in the policy.
+func isRetained(obj *v1alpha1.PayUToken) bool {
+	return obj.Spec.Target.DeletionPolicy == v1alpha1.DeletionPolicyRetain
 }
 
 func typeOf(obj *v1alpha1.PayUToken) corev1.SecretType {
@@ -179,7 +185,7 @@ func (d Desired) Shaped(own map[string]string) *corev1.Secret {
 
 // Owners returns the owner references: one that has the Secret deleted with its PayUToken, or none with Retain.
 func (d Desired) Owners() []metav1.OwnerReference {
-	if d.obj.Spec.Target.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
+	if isRetained(d.obj) {
 		return nil
 	}
 	return []metav1.OwnerReference{{
