@@ -4,52 +4,50 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// Register makes the Reconciler run in the manager. others is what NewOthersCache returned; workers is how many PayUTokens
-// are looked at at once.
-func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cache.Cache, workers int) error {
+// Register makes the Reconciler run in the manager, whose cache namespaces is. workers is how many PayUTokens are reconciled
+// at once.
+func (r *Reconciler) Register(mgr ctrl.Manager, namespaces *Namespaces, workers int) error {
 	r.prepare()
 	if err := mgr.Add(manager.RunnableFunc(r.drain)); err != nil {
 		return err
 	}
-	anySecret := &metav1.PartialObjectMetadata{}
-	anySecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	// Made now, the caches of a standby are filled before it leads.
-	for _, o := range []client.Object{&v1alpha1.PayUToken{}, &corev1.Secret{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
-			return err
-		}
-	}
-	if _, err := others.GetInformer(ctx, anySecret, cache.BlockUntilSynced(false)); err != nil {
-		return err
-	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
-		Watches(&v1alpha1.PayUToken{}, r.tokenEvents()).
-		Watches(&corev1.Secret{}, r.ownSecretEvents()).
-		WatchesRawSource(source.Kind(others, client.Object(anySecret), handler.EnqueueRequestsFromMapFunc(r.users))).
-		WatchesRawSource(source.Func(r.keepQueue)).
+		WatchesRawSource(namespaces.eventsFor(handlers{
+			tokens:       r.tokenEvents(),
+			ownSecrets:   r.ownSecretEvents(),
+			otherSecrets: handler.EnqueueRequestsFromMapFunc(r.users),
+		}, r.keepQueue)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, time.Minute),
 		}).
-		Complete(r)
+		Complete(r.where(namespaces.serves))
+}
+
+// where reconciles PayUTokens of namespaces that are served. Others are forgotten: when their namespace is served again, they are
+// reconciled as after a restart.
+func (r *Reconciler) where(served func(namespace string) bool) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		if !served(request.Namespace) {
+			r.forget(request.NamespacedName)
+			return reconcile.Result{}, nil
+		}
+		return r.Reconcile(ctx, request)
+	})
 }
 
 func (r *Reconciler) prepare() {
@@ -141,7 +139,4 @@ func (r *Reconciler) tokensBy(secret types.NamespacedName) []reconcile.Request {
 }
 
 // keepQueue gives wake the controller's queue.
-func (r *Reconciler) keepQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	r.queue = queue
-	return nil
-}
+func (r *Reconciler) keepQueue(q queue) { r.queue = q }
