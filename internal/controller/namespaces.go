@@ -32,13 +32,8 @@ import (
 // nothing is known of what the namespace holds.
 var ErrNamespaceDown = errors.New("the namespace cannot be watched")
 
-var (
-	errFilling = errors.New("its caches are being filled")
-	errSlow    = fmt.Errorf("its caches were not filled within %s; still trying", fillPatience)
-)
-
-// fillPatience is how long a namespace whose caches are being filled keeps the operator from being ready.
-const fillPatience = 30 * time.Second
+// errFilling is the problem of a namespace at first.
+var errFilling = errors.New("its caches are being filled")
 
 // Namespaces is the manager's cache. It holds PayUTokens, the operator's own Secrets, and the metadata of all other Secrets: a read
 // of a corev1.Secret finds an own one only, a read of a metav1.PartialObjectMetadata another one only.
@@ -53,7 +48,8 @@ type Namespaces struct {
 	// Check returns what keeps the operator from working in a namespace; nil if nothing does, or if the API server does not say.
 	// It is called for namespaces that Names lists.
 	Check func(ctx context.Context, namespace string) error
-	// Interval is the time between two checks of a namespace, and between two attempts to watch it.
+	// Interval is the time between two checks of a namespace, and between two attempts to watch it. It is also how long one keeps
+	// the operator from being ready while its caches are being filled.
 	Interval time.Duration
 
 	cache.Cache // nil, for the methods that give out informers: see eventsFor
@@ -300,13 +296,13 @@ func (ns *namespace) awaitFilled(ctx context.Context, own, others cache.Cache) b
 	if ns.name == metav1.NamespaceAll {
 		return filled(ctx) // no other waits for it
 	}
-	soon, cancel := context.WithTimeout(ctx, fillPatience)
+	soon, cancel := context.WithTimeout(ctx, ns.Interval)
 	defer cancel()
 	if filled(soon) {
 		return true
 	}
 	if ctx.Err() == nil {
-		ns.down(errSlow)
+		ns.down(fmt.Errorf("its caches were not filled within %s, and still are not", ns.Interval))
 	}
 	return filled(ctx)
 }

@@ -3,7 +3,10 @@ package controller
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,32 +39,45 @@ type watching struct {
 	events   []string
 }
 
-// newWatching starts the cache and a controller's part of it.
+// newWatching starts the cache of some namespaces, with problems that a check of them finds.
 func newWatching(t *testing.T, problems map[string]error, names ...string) *watching {
 	t.Helper()
 	w := &watching{T: t, ctx: t.Context(), problems: problems}
 	w.Namespaces = &Namespaces{Names: names, Tokens: labels.Everything(), Check: w.problem, Interval: 20 * time.Millisecond}
-	if _, err := w.NewCache(cluster.Config, cache.Options{Scheme: cluster.Client.Scheme()}); err != nil {
-		t.Fatal(err)
+	w.begin(cluster.Config)
+	return w
+}
+
+// begin starts the cache, waits until it is ready, and stops it at the end of the test.
+func (w *watching) begin(config *rest.Config) {
+	w.Helper()
+	if _, err := w.NewCache(config, cache.Options{Scheme: cluster.Client.Scheme(), Mapper: cluster.Client.RESTMapper()}); err != nil {
+		w.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(w.ctx)
 	stopped := make(chan error)
 	go func() { stopped <- w.Start(ctx) }()
-	t.Cleanup(func() {
+	w.Cleanup(func() {
 		stop()
 		if err := <-stopped; err != nil {
-			t.Error(err)
+			w.Error(err)
 		}
 	})
-	return w
+	w.await("each namespace is up or known to be down", func() bool { return w.WaitForCacheSync(w.ctx) })
 }
 
-// subscribe has the events noted: of PayUTokens "+name" and "-name", of Secrets "own:name" and "other:name".
-func (w *watching) subscribe() {
+// subscribe has the events noted: of PayUTokens "+name" and "-name", of Secrets "own:name" and "other:name". The handler of
+// PayUTokens is busy until release is closed, if that is not nil.
+func (w *watching) subscribe(release <-chan struct{}) {
 	w.Helper()
 	noted := func(kind string) handler.EventHandler {
 		return handler.Funcs{
-			CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) { w.note(kind + e.Object.GetName()) },
+			CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) {
+				if kind == "+" && release != nil {
+					<-release
+				}
+				w.note(kind + e.Object.GetName())
+			},
 			DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { w.note("-" + e.Object.GetName()) },
 		}
 	}
@@ -159,10 +176,7 @@ var gone = apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "
 func TestANamespaceThatIsDownKeepsNoOtherFromBeingServed(t *testing.T) {
 	a, b := fill(t, "a"), fill(t, "b")
 	w := newWatching(t, map[string]error{b: gone}, a, b)
-	w.subscribe()
-	if !w.WaitForCacheSync(w.ctx) {
-		t.Fatal("not synced, although each namespace is up or known to be down")
-	}
+	w.subscribe(nil)
 	w.await("a is served", w.isServed(a))
 	w.expectUp(map[string]float64{a: 1, b: 0})
 	w.expectDown(b)
@@ -223,9 +237,6 @@ func (w *watching) expectDown(namespace string) {
 func TestTheCacheOfAllNamespacesTellsSecretsApart(t *testing.T) {
 	namespace := fill(t, "links")
 	w := newWatching(t, nil)
-	if !w.WaitForCacheSync(w.ctx) {
-		t.Fatal("not synced")
-	}
 	for name, want := range map[string]struct{ own, other bool }{"links": {own: true}, "credentials": {other: true}, "none": {}} {
 		key := client.ObjectKey{Namespace: namespace, Name: name}
 		own, other := w.Get(w.ctx, key, &corev1.Secret{}), w.Get(w.ctx, key, secretMetadata())
@@ -239,10 +250,16 @@ func TestTheCacheOfAllNamespacesTellsSecretsApart(t *testing.T) {
 	if w.serves(namespace) {
 		t.Error("served before there is a controller")
 	}
-	w.subscribe()
-	w.await("it is served", w.isServed(namespace))
-	if !w.told("+links")() || !w.told("own:links")() || !w.told("other:credentials")() {
+	release := make(chan struct{})
+	w.subscribe(release)
+	w.await("events of Secrets", func() bool { return w.told("own:links")() && w.told("other:credentials")() })
+	if w.serves(namespace) {
 		t.Error("served before its handlers were told everything")
+	}
+	close(release)
+	w.await("it is served", w.isServed(namespace))
+	if !w.told("+links")() {
+		t.Error("served before its handlers were told of the PayUToken")
 	}
 	w.await("it is reconciled", func() bool { return w.queue.Len() > 0 })
 }
@@ -250,9 +267,6 @@ func TestTheCacheOfAllNamespacesTellsSecretsApart(t *testing.T) {
 func TestReadingANamespaceThatIsNotWatchedFails(t *testing.T) {
 	a, other := fill(t, "a"), fill(t, "other")
 	w := newWatching(t, nil, a)
-	if !w.WaitForCacheSync(w.ctx) {
-		t.Fatal("not synced")
-	}
 	if err := w.Get(w.ctx, client.ObjectKey{Namespace: other, Name: "other"}, &v1alpha1.PayUToken{}); err == nil || apierrors.IsNotFound(err) {
 		t.Errorf("read from a namespace that is not watched: %v", err)
 	}
@@ -269,14 +283,29 @@ func TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &Namespaces{Names: []string{a}, Tokens: labels.Everything(), Interval: time.Minute, Check: func(context.Context, string) error { return nil }}
-	if _, err := n.NewCache(user.Config, cache.Options{Scheme: cluster.Client.Scheme()}); err != nil {
-		t.Fatal(err)
-	}
-	go n.Start(t.Context())
-	w := &watching{T: t, Namespaces: n, ctx: t.Context()}
-	if !w.WaitForCacheSync(w.ctx) {
-		t.Fatal("not synced")
-	}
+	w := &watching{T: t, ctx: t.Context(), Namespaces: &Namespaces{Names: []string{a}, Tokens: labels.Everything(), Interval: time.Minute, Check: nothing}}
+	w.begin(user.Config)
 	w.expectDown(a)
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: a, Name: "a"}, &v1alpha1.PayUToken{}); !strings.Contains(err.Error(), "is forbidden") {
+		t.Errorf("it does not say why: %v", err)
+	}
 }
+
+// TestANamespaceThatCannotBeReadKeepsNoOtherWaiting has an API server that does not answer.
+func TestANamespaceThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
+	release := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(silent.Close)
+	t.Cleanup(func() { close(release) })
+	w := &watching{T: t, ctx: t.Context(), Namespaces: &Namespaces{Names: []string{"a"}, Tokens: labels.Everything(), Interval: time.Millisecond, Check: nothing}}
+	w.begin(&rest.Config{Host: silent.URL})
+	w.expectDown("a")
+}
+
+// nothing is wrong.
+func nothing(context.Context, string) error { return nil }
