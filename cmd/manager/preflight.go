@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,8 +55,6 @@ func workIn(namespace, remedy string) []access {
 // preflight finds out, before anything starts, whether the cluster answers, has the CRD, and lets the operator do
 // its work. Its error says in one line what is missing and where.
 func preflight(ctx context.Context, config *rest.Config, o options) error {
-	config = rest.CopyConfig(config)
-	config.Timeout = 15 * time.Second
 	server, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("API server %s: %w", config.Host, err)

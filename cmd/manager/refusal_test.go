@@ -27,6 +27,8 @@ func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
 	silent := "https://" + silentServer(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "<html>Hello</html>") }))
 	t.Cleanup(web.Close)
+	stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(stuck.Close)
 	for name, test := range map[string]struct {
 		refusal
 		limit time.Duration
@@ -40,6 +42,8 @@ func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
 			says: []string{closed, "does not answer", "connection refused"}}, soon},
 		"a server that accepts and never answers": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, silent, "")},
 			says: []string{silent, "does not answer", "timeout"}}, 20 * time.Second},
+		"a server that never answers a request": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, stuck.URL, "")},
+			says: []string{stuck.URL, "does not answer", "no answer within 13s"}}, 20 * time.Second},
 		"a web server that is no API server": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, web.URL, "")},
 			says: []string{web.URL}}, soon},
 		"a token that the API server does not know": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, cluster.Config.Host, "unknown")},

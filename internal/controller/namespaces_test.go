@@ -63,7 +63,11 @@ func (w *watching) begin(config *rest.Config) {
 			w.Error(err)
 		}
 	})
-	w.await("each namespace is up or known to be down", func() bool { return w.WaitForCacheSync(w.ctx) })
+	soon, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	defer cancel()
+	if !w.WaitForCacheSync(soon) {
+		w.Fatal("it is not known of each namespace whether it is up or down")
+	}
 }
 
 // subscribe has the events noted: of PayUTokens "+name" and "-name", of Secrets "own:name" and "other:name". The handler of
