@@ -40,10 +40,11 @@ type boundedBody struct {
 	cancel context.CancelFunc
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. Beyond the limit the end of the body counts as an error, too: a server may end its answer early because the
+// client hangs up.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil {
 		err = inTime(b.ctx, err)
 	}
 	return n, err
