@@ -53,7 +53,6 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	setUpLogging(o)
-	saveMemory()
 	respectLimit(containerLimit)
 	payuClient, err := newPayUClient(o)
 	if err != nil {
@@ -178,9 +177,6 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 		PropagationMargin: o.propagationMargin,
 	}
 	if err := reconciler.Register(mgr, namespaces, o.maxConcurrentReconciles); err != nil {
-		return nil, err
-	}
-	if err := mgr.Add(&memoryKeeper{}); err != nil {
 		return nil, err
 	}
 	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}}, namespaces)
