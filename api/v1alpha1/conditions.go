@@ -6,7 +6,7 @@ const (
 	// ConditionReady is True while the target Secret holds an unexpired token made from the present spec and
 	// credentials. It turns False at the instant of expiry.
 	ConditionReady = "Ready"
-	// ConditionRefreshed is True if the last request for a token worked.
+	// ConditionRefreshed is True if the last request for a token succeeded.
 	ConditionRefreshed = "Refreshed"
 	// ConditionStalled is present, and True, only while a person must act.
 	ConditionStalled = "Stalled"
@@ -16,9 +16,11 @@ const (
 const (
 	// ReasonTokenValid is why Ready is True.
 	ReasonTokenValid = "TokenValid"
-	// ReasonSucceeded says that PayU gave a new token.
+	// ReasonPending says that a first token is due, and that its request waits or runs.
+	ReasonPending = "Pending"
+	// ReasonSucceeded says that PayU issued a new token.
 	ReasonSucceeded = "Succeeded"
-	// ReasonTokenReused says that PayU gave the token again that the Secret holds already.
+	// ReasonTokenReused says that PayU returned the token that the Secret already holds.
 	ReasonTokenReused = "TokenReused"
 
 	// ReasonInvalidClient is the OAuth error invalid_client (RFC 6749 section 5.2).
@@ -31,27 +33,31 @@ const (
 	ReasonInvalidRequest = "InvalidRequest"
 	// ReasonUnsupportedGrantType is the OAuth error unsupported_grant_type.
 	ReasonUnsupportedGrantType = "UnsupportedGrantType"
-	// ReasonRateLimited says that PayU asks to wait: rate_limit_exceeded, slow_down, or HTTP 429.
+	// ReasonRateLimited says that PayU limits the rate of requests: rate_limit_exceeded, slow_down, or HTTP 429.
 	ReasonRateLimited = "RateLimited"
 	// ReasonServerError is a failure on PayU's side: server_error, temporarily_unavailable, invalid_token_reuse,
 	// any other 5xx, 408 or 425.
 	ReasonServerError = "ServerError"
 	// ReasonOAuthError is an OAuth error code that has no reason of its own.
 	ReasonOAuthError = "OAuthError"
-	// ReasonUnreachable says that no answer came: DNS, TCP, TLS or a timeout.
+	// ReasonUnreachable says that no response came: DNS, TCP, TLS or a timeout.
 	ReasonUnreachable = "Unreachable"
-	// ReasonInvalidResponse is an answer that holds no usable token.
+	// ReasonLifetimeUnknown says that PayU issued a token without expires_in, and that spec.assumedLifetime is not set.
+	ReasonLifetimeUnknown = "LifetimeUnknown"
+	// ReasonInvalidResponse is a response without a usable token.
 	ReasonInvalidResponse = "InvalidResponse"
-	// ReasonScopeReduced says that PayU granted less than was asked for; such a token is not written.
+	// ReasonScopeReduced says that PayU granted fewer scopes than requested; such a token is not written.
 	ReasonScopeReduced = "ScopeReduced"
 
 	// ReasonCredentialsNotFound says that the credentials Secret, or a key of it, does not exist.
 	ReasonCredentialsNotFound = "CredentialsNotFound"
 	// ReasonCredentialsInvalid says that a credential is empty or holds bytes outside printable ASCII.
 	ReasonCredentialsInvalid = "CredentialsInvalid"
-	// ReasonTargetConflict says that the target Secret belongs to somebody else.
+	// ReasonCredentialsUnreadable says that the API server does not let the operator read the credentials, or does not respond.
+	ReasonCredentialsUnreadable = "CredentialsUnreadable"
+	// ReasonTargetConflict says that the target Secret does not belong to this PayUToken.
 	ReasonTargetConflict = "TargetConflict"
-	// ReasonTargetWriteFailed says that the API server refuses the write of the target Secret.
+	// ReasonTargetWriteFailed says that the API server refuses the write of the target Secret, or does not respond to it.
 	ReasonTargetWriteFailed = "TargetWriteFailed"
 	// ReasonTemplateInvalid says that spec.target.template.data cannot be rendered.
 	ReasonTemplateInvalid = "TemplateInvalid"
@@ -59,12 +65,15 @@ const (
 	ReasonSuspended = "Suspended"
 )
 
+// EventRepaired is the reason of the event that says that the operator undid an edit of the target Secret.
+const EventRepaired = "Repaired"
+
 // The names that the operator puts on objects or reads from them.
 const (
-	// AnnotationRefreshRequestedAt on a PayUToken, set to a new value, asks for one new token now.
+	// AnnotationRefreshRequestedAt on a PayUToken, set to a new value, requests one new token now.
 	AnnotationRefreshRequestedAt = "auth.payu.in/refresh-requested-at"
 
-	// LabelManagedBy and ManagedBy mark the Secrets that the operator wrote.
+	// LabelManagedBy marks the Secrets that the operator writes.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedBy is the value of LabelManagedBy, and the field owner of every write.
 	ManagedBy = "payu-token-operator"
@@ -72,7 +81,7 @@ const (
 	LabelTokenUID = "auth.payu.in/token-uid"
 	// AnnotationTokenName is the name of the PayUToken that a Secret belongs to.
 	AnnotationTokenName = "auth.payu.in/token-name"
-	// AnnotationFetchedAt is when the token was asked for (RFC 3339, UTC).
+	// AnnotationFetchedAt is when the token was requested (RFC 3339, UTC).
 	AnnotationFetchedAt = "auth.payu.in/fetched-at"
 	// AnnotationExpiresAt is when the token expires (RFC 3339, UTC).
 	AnnotationExpiresAt = "auth.payu.in/expires-at"

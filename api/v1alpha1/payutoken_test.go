@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
 )
 
@@ -80,8 +83,9 @@ func TestRefused(t *testing.T) {
 		"no spec":                  {edits{"spec": ""}, "spec: Required value"},
 		"no scopes":                {edits{"spec.scopes": ""}, "spec.scopes: Required value"},
 		"an empty list of scopes":  {edits{"spec.scopes": "[]"}, "spec.scopes in body should have at least 1 items"},
-		"four scopes":              {edits{"spec.scopes": "[a, b, c, d]"}, "spec.scopes: Too many: 4: must have at most 3 items"},
-		"a scope twice":            {edits{"spec.scopes": "[a, b, a]"}, "a scope is repeated: write each one once"},
+		"17 scopes":                {edits{"spec.scopes": scopes(17)}, "spec.scopes: Too many: 17: must have at most 16 items"},
+		"a scope twice":            {edits{"spec.scopes": "[a, b, a]"}, "spec.scopes: Invalid value: a scope is repeated: write each one once"},
+		"the last of 16 twice":     {edits{"spec.scopes": strings.Replace(scopes(16), "s15", "s16", 1)}, "a scope is repeated: write each one once"},
 		"an empty scope":           {edits{"spec.scopes": "['']"}, "spec.scopes[0] in body should be at least 1 chars long"},
 		"a very long scope":        {edits{"spec.scopes": "[" + strings.Repeat("a", 129) + "]"}, "may not be more than 128 bytes"},
 		"two scopes in one string": {edits{"spec.scopes": "[a b]"}, scopeHelp},
@@ -131,6 +135,8 @@ func TestAccepted(t *testing.T) {
 		"only what is required": {},
 		"one scope":             {"spec.scopes": "[a]"},
 		"three scopes":          {"spec.scopes": "[a, b, c]"},
+		"16 scopes":             {"spec.scopes": scopes(16)},
+		"16 long scopes":        {"spec.scopes": strings.ReplaceAll(scopes(16), "s", strings.Repeat("s", 126))},
 		"scopes that differ in case and in a comma, since RFC 6749 allows both": {"spec.scopes": "[a, A, 'a,']"},
 		"a long scope":                   {"spec.scopes": "[" + strings.Repeat("a", 128) + "]"},
 		"Production":                     {"spec.environment": "Production"},
@@ -154,6 +160,31 @@ func TestAccepted(t *testing.T) {
 			check(t, "creating", create(t, newNamespace(t), changes))
 			check(t, "updating", update(t, changes))
 		})
+	}
+}
+
+// scopes is a list of n scopes in YAML.
+func scopes(n int) string {
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("s%d", i+1))
+	}
+	return "[" + strings.Join(names, ", ") + "]"
+}
+
+// A scope that Git no longer names goes, whoever wrote it: a list that is applied replaces the list that is there.
+func TestAppliedScopesReplaceThoseOfOthers(t *testing.T) {
+	namespace := newNamespace(t)
+	check(t, "creating as kubectl does", create(t, namespace, nil, client.FieldOwner("kubectl-client-side-apply")))
+	file := filepath.Join(t.TempDir(), "payutoken.yaml")
+	fewer := strings.Replace(manifest, "[create_payment_links, read_payment_links]", "[read_payment_links]", 1)
+	check(t, "writing a manifest", os.WriteFile(file, []byte(fewer), 0o600))
+	out, err := cluster.Kubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller", "-n", namespace, "-f", file)
+	check(t, "applying "+out, err)
+	left, _, err := unstructured.NestedStringSlice(read(t, namespace), "spec", "scopes")
+	check(t, "reading scopes", err)
+	if want := []string{"read_payment_links"}; !slices.Equal(left, want) {
+		t.Errorf("scopes %q, want %q", left, want)
 	}
 }
 
@@ -321,9 +352,10 @@ func TestStatusIsWrittenThroughItsSubresourceOnly(t *testing.T) {
 func TestColumns(t *testing.T) {
 	token := created(t)
 	expires := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
-	token.Status.SecretName, token.Status.ExpiresAt = "payment-links-token", &expires
+	renew := metav1.NewTime(time.Date(2026, 1, 2, 2, 24, 31, 0, time.UTC))
+	token.Status.SecretName, token.Status.ExpiresAt, token.Status.RenewAt = "payment-links-token", &expires, &renew
 	meta.SetStatusCondition(&token.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid})
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid, Message: "It is valid"})
 	meta.SetStatusCondition(&token.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.ConditionRefreshed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUnreachable})
 	check(t, "updating the status", cluster.Client.Status().Update(t.Context(), token))
@@ -332,26 +364,43 @@ func TestColumns(t *testing.T) {
 		out, err := cluster.Kubectl(t.Context(), "get", name, "-n", token.Namespace)
 		check(t, "listing by the name "+name, err)
 		cells := strings.Fields(out)
-		want := strings.Fields(`NAME READY REASON ENVIRONMENT SECRET EXPIRES AGE
-			payment-links True TokenValid Test payment-links-token 2026-01-02T03:04:05Z`)
+		want := strings.Fields(`NAME READY REASON REFRESHED ENVIRONMENT SECRET EXPIRES AGE
+			payment-links True TokenValid False Test payment-links-token 2026-01-02T03:04:05Z`)
 		if len(cells) != len(want)+1 || !slices.Equal(cells[:len(want)], want) { // the last one is the age
 			t.Errorf("kubectl get %s:\n%s", name, out)
+		}
+	}
+
+	out, err := cluster.Kubectl(t.Context(), "get", "payutokens", "-o", "wide", "-n", token.Namespace)
+	check(t, "listing all columns", err)
+	for _, want := range []string{"AGE RENEWAL SCOPES MESSAGE\n", ` 2026-01-02T02:24:31Z ["create_payment_links","read_payment_links"] It is valid` + "\n"} {
+		if line := regexp.MustCompile(` +`).ReplaceAllString(out, " "); !strings.Contains(line, want) {
+			t.Errorf("no %q in kubectl get -o wide:\n%s", want, out)
 		}
 	}
 }
 
 func TestExplain(t *testing.T) {
-	out := explain(t, "payutoken.spec.scopes")
-	for _, want := range []string{
-		"1 to 3", "create_payment_links", "update_payment_links", "read_payment_links",
-		"refer_child_merchant", "fetch_child_merchants", "send_sign_in_otp",
-	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("%q is missing in\n%s", want, out)
-		}
+	documented := []string{"1 to 16"}
+	for _, product := range payu.Products {
+		documented = append(append(documented, product.Name+": "), product.Scopes...)
 	}
-	if out := explain(t, "payutok"); !strings.Contains(out, v1alpha1.AnnotationRefreshRequestedAt) {
-		t.Errorf("the annotation that asks for a token is missing in\n%s", out)
+	for field, want := range map[string][]string{
+		"payutok":                             {v1alpha1.AnnotationRefreshRequestedAt},
+		"payutoken.spec.scopes":               documented,
+		"payutoken.spec.suspend":              {"set it to false to resume", "causes no request to PayU"},
+		"payutoken.spec.target":               {"by default the name of the PayUToken", "Delete (the default)"},
+		"payutoken.spec.renewalPercent":       {"by default 67"},
+		"payutoken.spec.credentialsSecretRef": {"by default client_id.", "by default client_secret.", "(LF or CRLF)"},
+		"payutoken.spec.target.template.type": {"by default Opaque"},
+		"payutoken.spec.target.template.data": {"by a bare {{ .AccessToken }}"},
+	} {
+		out := strings.Join(strings.Fields(explain(t, field)), " ") // kubectl breaks lines
+		for _, word := range want {
+			if !strings.Contains(out, word) {
+				t.Errorf("kubectl explain %s: no %q in\n%s", field, word, out)
+			}
+		}
 	}
 }
 

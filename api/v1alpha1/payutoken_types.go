@@ -3,13 +3,15 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // PayUToken keeps a PayU access token in a Secret.
-// The operator asks PayU for the token with the client credentials of another Secret
-// (OAuth 2.0 client credentials grant, RFC 6749 section 4.4),
-// writes it into the target Secret and renews it before it expires.
-// Workloads mount the target Secret as a directory and read the file for each call.
+// The operator requests the token with the client credentials from another
+// Secret (OAuth 2.0 client credentials grant, RFC 6749 section 4.4), writes it
+// to the target Secret and renews it before it expires.
+// Workloads mount the target Secret as a directory and read the file for each
+// call.
 // They never see the client secret.
 //
-// The annotation auth.payu.in/refresh-requested-at, set to a new value, asks for one new token now:
+// To request a new token now, set the annotation
+// auth.payu.in/refresh-requested-at to a new value:
 // kubectl annotate payutoken NAME --overwrite auth.payu.in/refresh-requested-at="$(date)"
 //
 // +kubebuilder:object:root=true
@@ -17,70 +19,104 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:resource:path=payutokens,singular=payutoken,shortName=payutok,categories=payu,scope=Namespaced
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Refreshed",type=string,JSONPath=`.status.conditions[?(@.type=="Refreshed")].status`
 // +kubebuilder:printcolumn:name="Environment",type=string,JSONPath=`.spec.environment`
 // +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.secretName`
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expiresAt`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Renewal",type=string,priority=1,JSONPath=`.status.renewAt`
+// +kubebuilder:printcolumn:name="Scopes",type=string,priority=1,JSONPath=`.spec.scopes`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="(has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) != self.spec.credentialsSecretRef.name",fieldPath=".spec.target.name",message="the target Secret must not be the credentials Secret: set spec.target.name (default: the name of the PayUToken) to another name than spec.credentialsSecretRef.name"
 type PayUToken struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what the token is for, which credentials to ask with, and where the token goes.
+	// spec says what the token is for, which credentials to use, and where to
+	// write the token.
 	// +required
 	Spec PayUTokenSpec `json:"spec"`
 
-	// status is what the operator found and did.
-	// It is derived: the annotations of the target Secret are the truth about the token.
+	// status says what the operator observed and did.
+	// It is derived: the annotations of the target Secret are the truth about the
+	// token.
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
 	Status PayUTokenStatus `json:"status,omitzero"`
 }
 
-// PayUTokenSpec says which token to keep, and where.
+// PayUTokenSpec describes a token and the Secret that holds it.
 type PayUTokenSpec struct {
 	// environment is the PayU environment that the token is for:
-	// Test (https://uat-accounts.payu.in) or Production (https://accounts.payu.in).
+	// Test (https://uat-accounts.payu.in) or Production
+	// (https://accounts.payu.in).
 	// +required
 	Environment Environment `json:"environment"`
 
-	// credentialsSecretRef names the Secret with the client ID and client secret that PayU gave to the merchant.
-	// It is read in the namespace of the PayUToken, never elsewhere.
-	// When its content changes, a new token is asked for at once.
+	// credentialsSecretRef names the Secret with the client ID and client secret
+	// issued by PayU.
+	// The Secret must be in the namespace of the PayUToken.
+	// When its content changes, the operator requests a new token at once.
 	// +required
 	CredentialsSecretRef CredentialsSecretRef `json:"credentialsSecretRef"`
 
-	// scopes are what the token may be used for: a set of 1 to 3 names. PayU grants all of them or none.
-	// Names that PayU documents, for payment links:
-	// create_payment_links, update_payment_links, read_payment_links;
-	// for partners: refer_child_merchant, fetch_child_merchants, send_sign_in_otp.
-	// Other names are passed on as they are.
+	// scopes are what the token may be used for: 1 to 16 names, each one once.
+	// PayU grants all of them or none.
+	// PayU documents these, by product:
+	//
+	// payment links: create_payment_links, update_payment_links,
+	// read_payment_links, delete_payment_links;
+	//
+	// partners: refer_merchant, refer_child_merchant, fetch_child_merchants,
+	// send_sign_in_otp, verify_sign_in_otp, client_manage_agreement,
+	// client_manage_kyc_details, create_bank_details, user_token;
+	//
+	// resellers: partner_payments, partner_payment_links;
+	//
+	// payouts: create_payout_transactions;
+	//
+	// bank account verification: verify_bank_account;
+	//
+	// bill payments (BBPS): read_bills, read_billers, read_biller_categories,
+	// read_plans, read_transactions, create_transactions;
+	//
+	// invoices: read_invoices.
+	//
+	// Other names are passed on to PayU as they are.
 	// +required
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:XValidation:rule="self.all(scope, self.exists_one(other, other == scope))",message="a scope is repeated: write each one once"
 	Scopes []Scope `json:"scopes"`
 
 	// target is the Secret that the token is written to.
-	// Mount it as a directory: the kubelet brings a renewed token into the files within about two minutes.
-	// Environment variables and subPath mounts never change in a running pod: they end up with an expired token.
+	// Mount it as a directory: the kubelet updates the files within about two
+	// minutes of a renewal.
+	// Environment variables and subPath mounts never change in a running pod: they
+	// end up with an expired token.
 	// +optional
 	Target Target `json:"target,omitzero"`
 
-	// renewalPercent is how much of the token's life may pass before it is renewed, in percent: 10 to 90.
-	// The renewal comes earlier where less of the life would be left than the operator's --propagation-margin
-	// (2 minutes by default), but not before half the life.
-	// Up to 5 % of the life is taken off, by a constant of the PayUToken's own,
-	// so that many do not renew at the same moment.
+	// renewalPercent is the percentage of the token's lifetime after which the
+	// token is renewed: 10 to 90, by default 67.
+	// The token is renewed earlier if less of its lifetime would be left than the
+	// operator's --propagation-margin (2 minutes by default), but not before half
+	// of its lifetime.
+	// Each PayUToken renews up to 5 % of the lifetime earlier, always by the same
+	// share, so that many of them do not renew at the same moment.
 	// +optional
 	// +kubebuilder:default=67
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=90
 	RenewalPercent int32 `json:"renewalPercent,omitempty"`
 
-	// suspend stops all requests to PayU and all writes to the target Secret while it is true.
-	// The token that is there stays, and Ready turns False when it expires. Set it back to false to go on.
+	// suspend stops the renewal of the token while it is true; set it to false to
+	// resume.
+	// Suspended means: it causes no request to PayU; a live token of the same
+	// client and scopes that another PayUToken brought is still written.
+	// The present token stays in the Secret, and Ready turns False when it
+	// expires.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
@@ -95,7 +131,8 @@ const (
 	EnvironmentProduction Environment = "Production"
 )
 
-// Scope is a scope-token of RFC 6749 section 3.3: printable ASCII without space, double quote and backslash.
+// Scope is a scope-token of RFC 6749 section 3.3: printable ASCII without
+// space, double quote and backslash.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=128
 // +kubebuilder:validation:XValidation:rule=`self.matches('^[!#-\\[\\]-~]+$')`,message="a scope holds printable ASCII without space, double quote and backslash: write each scope as an item of its own, for example [create_payment_links, read_payment_links]"
@@ -113,20 +150,23 @@ type SecretName string
 // +kubebuilder:validation:XValidation:rule=`self.matches('^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$')`,message="a key of a Secret holds letters, digits, '-', '_' and '.', and does not begin with '..', for example client_id"
 type SecretKey string
 
-// CredentialsSecretRef points to a client ID and a client secret (RFC 6749 section 2.3.1).
+// CredentialsSecretRef points to a client ID and a client secret (RFC 6749
+// section 2.3.1).
 type CredentialsSecretRef struct {
 	// name of the Secret, in the namespace of the PayUToken.
 	// +required
 	Name SecretName `json:"name"`
 
-	// clientIDKey is the key of the Secret's data that holds the client ID.
-	// One line feed at the end of the client ID is ignored.
+	// clientIDKey is the key in the Secret that holds the client ID, by default
+	// client_id.
+	// One line ending (LF or CRLF) after the client ID is ignored.
 	// +optional
 	// +kubebuilder:default=client_id
 	ClientIDKey SecretKey `json:"clientIDKey,omitempty"`
 
-	// clientSecretKey is the key of the Secret's data that holds the client secret.
-	// One line feed at the end of the client secret is ignored.
+	// clientSecretKey is the key in the Secret that holds the client secret, by
+	// default client_secret.
+	// One line ending (LF or CRLF) after the client secret is ignored.
 	// +optional
 	// +kubebuilder:default=client_secret
 	ClientSecretKey SecretKey `json:"clientSecretKey,omitempty"`
@@ -134,15 +174,19 @@ type CredentialsSecretRef struct {
 
 // Target is the Secret that a token is written to.
 type Target struct {
-	// name of the Secret, in the namespace of the PayUToken; by default the name of the PayUToken.
-	// A Secret of that name which the operator did not make for this PayUToken is never touched (TargetConflict).
-	// After a change the token is first written under the new name, then the old Secret is removed.
+	// name of the Secret, in the namespace of the PayUToken; by default the name
+	// of the PayUToken.
+	// A Secret of that name which does not belong to this PayUToken is never
+	// changed (TargetConflict).
+	// After a change of the name, the operator writes the new Secret first and
+	// then removes the old one.
 	// +optional
 	Name SecretName `json:"name,omitempty"`
 
-	// deletionPolicy says what becomes of the Secret when the PayUToken is deleted:
-	// Delete removes it, Retain leaves it with the last token.
-	// A PayUToken of the same name takes a retained Secret up again.
+	// deletionPolicy says what happens to the Secret when the PayUToken is
+	// deleted: Delete (the default) removes it, Retain leaves it with the last
+	// token.
+	// A new PayUToken of the same name adopts a retained Secret.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -152,7 +196,8 @@ type Target struct {
 	Template SecretTemplate `json:"template,omitzero"`
 }
 
-// DeletionPolicy says what becomes of the target Secret of a deleted PayUToken.
+// DeletionPolicy says what happens to the target Secret of a deleted
+// PayUToken.
 // +kubebuilder:validation:Enum=Delete;Retain
 type DeletionPolicy string
 
@@ -164,10 +209,11 @@ const (
 
 // SecretTemplate shapes a target Secret.
 type SecretTemplate struct {
-	// type of the Secret.
-	// Kubernetes' own types (kubernetes.io/…, bootstrap.kubernetes.io/…) are refused, since the cluster acts on them.
-	// The API server lets nobody change the type of a Secret that exists:
-	// delete the Secret, or choose another target.name, after changing this.
+	// type of the Secret, by default Opaque.
+	// Kubernetes' own types (kubernetes.io/…, bootstrap.kubernetes.io/…) are
+	// refused, since the cluster acts on them.
+	// The type of an existing Secret is immutable: after you change this field,
+	// delete the Secret or choose another target.name.
 	// +optional
 	// +kubebuilder:default=Opaque
 	Type SecretType `json:"type,omitempty"`
@@ -176,10 +222,15 @@ type SecretTemplate struct {
 	// +optional
 	Metadata TemplateMetadata `json:"metadata,omitzero"`
 
-	// data, where given, replaces the four default keys: access_token, token_type, scope and expires_at.
-	// Each value is a Go text/template over .AccessToken, .TokenType, .Scope (granted, space separated),
-	// .ExpiresAt (RFC 3339, UTC) and .Environment, with Go's built-in functions. Any other field is an error.
-	// Example of a key and its value:
+	// data replaces the four default keys access_token, token_type, scope and
+	// expires_at.
+	// Each value is a Go text/template with the fields .AccessToken, .TokenType,
+	// .Scope (granted, space separated), .ExpiresAt (RFC 3339, UTC) and
+	// .Environment, and with Go's built-in functions. Any other field is an error.
+	// .AccessToken stands in an action by itself, or as an argument of printf,
+	// print, urlquery, html or js; at least one key must hold it whole, by a bare
+	// {{ .AccessToken }}. For example:
+	//
 	// token.env: "PAYU_TOKEN={{ .AccessToken }}"
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
@@ -198,32 +249,39 @@ type SecretType string
 // +kubebuilder:validation:MaxLength=8192
 type DataTemplate string
 
-// TemplateMetadata is metadata for a target Secret. Names that begin with auth.payu.in/ are the operator's own.
+// TemplateMetadata is metadata for a target Secret. Names that begin with
+// auth.payu.in/ are the operator's own.
 type TemplateMetadata struct {
-	// labels for the Secret, beside the operator's own app.kubernetes.io/managed-by and auth.payu.in/token-uid.
+	// labels for the Secret, in addition to the operator's own:
+	// app.kubernetes.io/managed-by and auth.payu.in/token-uid.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('auth.payu.in/') && key != 'app.kubernetes.io/managed-by')",message="labels auth.payu.in/… and app.kubernetes.io/managed-by are the operator's own: use other names"
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// annotations for the Secret, beside the operator's own, which tell about the token:
-	// auth.payu.in/token-name (of the PayUToken), auth.payu.in/fetched-at, auth.payu.in/expires-at,
-	// and auth.payu.in/source (a digest of what the token was made from).
+	// annotations for the Secret, in addition to the operator's own, which
+	// describe the token: auth.payu.in/token-name (of the PayUToken),
+	// auth.payu.in/fetched-at, auth.payu.in/expires-at, and auth.payu.in/source
+	// (a digest of what the token was made from).
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('auth.payu.in/'))",message="annotations auth.payu.in/… are the operator's own: use other names"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// PayUTokenStatus is what the operator found and did. All times are UTC, in whole seconds.
+// PayUTokenStatus says what the operator observed and did. All times are UTC,
+// in whole seconds.
 type PayUTokenStatus struct {
-	// observedGeneration is the metadata.generation that this status speaks of; -1 before the first look.
+	// observedGeneration is the metadata.generation that this status describes; -1
+	// before the first reconciliation.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// conditions are Ready, Refreshed and Stalled.
-	// Ready: the target Secret holds an unexpired token made from the present spec and credentials.
-	// Refreshed: the last request for a token worked. A failing renewal shows here while Ready is still True.
+	// Ready: the target Secret holds an unexpired token made from the present spec
+	// and credentials.
+	// Refreshed: the last request for a token succeeded. A failing renewal shows
+	// here while Ready is still True.
 	// Stalled: present, and True, only while a person must act.
 	// +optional
 	// +listType=map
@@ -238,7 +296,7 @@ type PayUTokenStatus struct {
 	// +optional
 	Scope string `json:"scope,omitempty"`
 
-	// fetchedAt is when the token in the Secret was asked for.
+	// fetchedAt is when the token in the Secret was requested.
 	// +optional
 	FetchedAt *metav1.Time `json:"fetchedAt,omitempty"`
 
@@ -246,25 +304,29 @@ type PayUTokenStatus struct {
 	// +optional
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 
-	// renewAt is when the token in the Secret is due to be renewed.
+	// renewAt is when the token in the Secret is due for renewal.
 	// +optional
 	RenewAt *metav1.Time `json:"renewAt,omitempty"`
 
-	// failures counts the attempts that failed since the last one that worked.
+	// failures counts the failed attempts since the last successful one.
 	// +optional
 	Failures int32 `json:"failures,omitempty"`
 
-	// nextAttemptAt is the moment before which PayU is not asked again:
-	// set after a failure, and when PayU returned the token that the Secret holds already.
+	// nextAttemptAt is the earliest time of the next request to PayU.
+	// It is set after a failure, and when PayU returned the token that the Secret
+	// already holds.
 	// +optional
 	NextAttemptAt *metav1.Time `json:"nextAttemptAt,omitempty"`
 
-	// credentialsVersion is the resourceVersion that the credentials Secret had at the last attempt.
-	// After a restart it tells whether the back-off still speaks of the present credentials.
+	// credentialsVersion is the resourceVersion of the credentials Secret at the
+	// last attempt.
+	// After a restart it shows whether the back-off is still about the present
+	// credentials.
 	// +optional
 	CredentialsVersion string `json:"credentialsVersion,omitempty"`
 
-	// lastHandledRefreshAt is the value of the annotation auth.payu.in/refresh-requested-at that was handled last.
+	// lastHandledRefreshAt is the last value of the annotation
+	// auth.payu.in/refresh-requested-at that was handled.
 	// +optional
 	LastHandledRefreshAt string `json:"lastHandledRefreshAt,omitempty"`
 }
@@ -286,7 +348,8 @@ func (t *PayUToken) TargetName() string {
 	return t.Name
 }
 
-// RefreshRequest is the value of the annotation that asks for a new token, empty if there is none.
+// RefreshRequest is the value of the annotation that requests a new token,
+// empty if there is none.
 func (t *PayUToken) RefreshRequest() string {
 	return t.Annotations[AnnotationRefreshRequestedAt]
 }

@@ -20,10 +20,10 @@ import (
 )
 
 func main() {
-	klog.SetLogger(logr.Discard()) // what a library has to say comes as an error, too
+	klog.SetLogger(logr.Discard()) // libraries report their problems as errors, too
 	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	in, out, errOut := term.StdStreams() // on Windows, these understand what a terminal is told
+	in, out, errOut := term.StdStreams() // on Windows, these translate ANSI sequences
 	code := plugin.Run(ctx, plugin.Env{
 		IOStreams:   genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut},
 		Clock:       clock.RealClock{},
@@ -35,7 +35,7 @@ func main() {
 	os.Exit(code)
 }
 
-// terminal returns what stdout is shown on, nil if that is no terminal.
+// terminal returns the terminal of stdout, or nil if stdout is not a terminal.
 func terminal(out io.Writer) *plugin.Terminal {
 	fd, is := term.GetFdInfo(out)
 	if !is {

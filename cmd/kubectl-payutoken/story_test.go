@@ -9,19 +9,19 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
-// TestAStory is what a team does with the plugin, from the first manifest to trouble and back, with a real operator.
+// TestAStory is what a team does with the plugin, from the first manifest to a failure and back, with a real operator.
 func TestAStory(t *testing.T) {
 	s := newShop(t)
 	stop := s.operate()
 	env := s.file("payu.env", "client_id="+merchant+"\nclient_secret="+merchantSecret+"\n")
 	asPayU := []string{"--test-base-url=" + s.payu.URL, "--ca-file=" + s.payu.CAFile}
 
-	// A manifest is made, tried out, and applied with its credentials.
+	// A manifest is created, checked, and applied with its credentials.
 	made := s.exactly("", "payutoken", "create", "links", "--environment=Test", "--scopes=create_payment_links,read_payment_links", "--target=links-token", "--from-env-file="+env)
 	made.want(t, 0)
 	manifest := s.file("links.yaml", made.stdout)
 	s.kubectl("", append([]string{"payutoken", "check", "-f", manifest, "--from-env-file=" + env}, asPayU...)...).
-		want(t, 0, "accepted by the API server", "✓ PayU         gave a token for create_payment_links read_payment_links that lives for 120m")
+		want(t, 0, "accepted by the API server", "✓ PayU         issued a token for create_payment_links read_payment_links that is valid for 120m")
 	s.kubectl("", "apply", "-f", manifest).want(t, 0)
 	s.kubectl("", "wait", "--for=condition=Ready", "payutoken/links", "--timeout=60s").want(t, 0)
 
@@ -30,14 +30,14 @@ func TestAStory(t *testing.T) {
 	s.kubectl("", "payutoken", "status", "links").want(t, 0, "Ready: Secret links-token holds a token",
 		"access_token, expires_at, scope, token_type", "Refreshed  Wrote the token into Secret \"links-token\"")
 
-	// A new token is asked for, and comes.
+	// A new token is requested, and comes.
 	before := s.accessToken("links-token")
 	s.kubectl("", "payutoken", "refresh", "links", "--wait").want(t, 0, "payutoken.auth.payu.in/links refreshed\n")
 	if after := s.accessToken("links-token"); after == before {
 		t.Error("the Secret holds the token that it held before the refresh")
 	}
 
-	// PayU changes its ways.
+	// PayU's behaviour changes.
 	s.payu.SetMode(payutest.Reuse)
 	s.kubectl("", "payutoken", "refresh", "--all", "--wait").want(t, 0, "payutoken.auth.payu.in/links unchanged: PayU gave the same token again")
 	s.kubectl("", append([]string{"payutoken", "check", "links", "--probe"}, asPayU...)...).want(t, 0, "PayU reuses tokens")
@@ -47,7 +47,7 @@ func TestAStory(t *testing.T) {
 		want(t, 2, `PayUToken "links" got no new token: InvalidClient: PayU answered invalid_client: correct client_id and client_secret in Secret "payu-credentials"`)
 	s.kubectl("", "payutoken", "status", "links").want(t, 0, "Ready, but the last request for a token failed (InvalidClient)", "What to do")
 
-	// The remedy that status names mends it.
+	// The remedy that status names fixes it.
 	rotated := s.file("payu.env", "client_id="+merchant+"\nclient_secret=rotated\n")
 	secret := s.kubectl("", "create", "secret", "generic", "payu-credentials", "--from-env-file="+rotated, "--dry-run=client", "-o", "yaml")
 	s.kubectl(secret.stdout, "apply", "-f", "-").want(t, 0)
@@ -66,9 +66,9 @@ func TestAStory(t *testing.T) {
 		t.Errorf("a pause and a refresh made %d requests", more)
 	}
 
-	// Nobody is there to answer.
+	// No operator responds.
 	stop()
-	s.kubectl("", "payutoken", "refresh", "links", "--wait", "--timeout=1s").want(t, 3, "see that the operator runs")
+	s.kubectl("", "payutoken", "refresh", "links", "--wait", "--timeout=1s").want(t, 3, "check that the operator runs")
 }
 
 func (s *shop) accessToken(secret string) string {

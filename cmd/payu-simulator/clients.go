@@ -10,7 +10,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
-// readClients returns the clients of the file, if one is named, and of the flags. Its errors never show a secret.
+// readClients returns the clients of the file, if any, and of the flags. Its errors never show a secret.
 func readClients(file string, flags []string) ([]payutest.Client, error) {
 	clients, err := readClientsFile(file)
 	if err != nil {

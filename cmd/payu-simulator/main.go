@@ -1,4 +1,4 @@
-// Command payu-simulator plays PayU's token server, for trying the operator without PayU: on a laptop, in a cluster, and
+// Command payu-simulator simulates PayU's token server, to try the operator without PayU: on a laptop, in a cluster, and
 // with every fault on demand. Package payutest does the work and explains the behaviour.
 package main
 

@@ -11,10 +11,10 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
-// keep bounds the memory of a process that may run for days.
+// keep limits the memory of a process that may run for days.
 const keep = 10_000
 
-const usage = `payu-simulator plays PayU's token server (POST /oauth/token) and a resource to try its tokens on
+const usage = `payu-simulator simulates PayU's token server (POST /oauth/token) and a resource to use its tokens on
 (GET /resource[?scope=...] with Authorization: Bearer ...).
 
 Flags:
@@ -44,20 +44,20 @@ func (o *options) flags() *pflag.FlagSet {
 	f.StringVar(&o.bindAddress, "bind-address", "127.0.0.1:8080", "address of the token server; port 0 picks one and prints it")
 	f.StringVar(&o.adminBindAddress, "admin-bind-address", "127.0.0.1:8090",
 		"address of the admin API, plain http and without authentication: keep it on loopback; 0 is off")
-	f.BoolVar(&o.tls, "tls", false, "serve TLS with a certificate made at start, for localhost and --tls-dns-names")
+	f.BoolVar(&o.tls, "tls", false, "serve TLS with a certificate created at start, for localhost and --tls-dns-names")
 	f.StringVar(&o.caFileOut, "ca-file-out", "", "with --tls: write the CA certificate to this `file` (PEM), for the operator's --ca-file")
-	f.StringSliceVar(&o.dnsNames, "tls-dns-names", nil, "with --tls: further DNS `names` of the certificate, comma separated")
-	f.StringVar(&o.certFile, "tls-cert-file", "", "serve TLS with the certificate of this `file` (PEM)")
-	f.StringVar(&o.keyFile, "tls-private-key-file", "", "its key `file` (PEM)")
+	f.StringSliceVar(&o.dnsNames, "tls-dns-names", nil, "with --tls: additional DNS `names` of the certificate, separated by commas")
+	f.StringVar(&o.certFile, "tls-cert-file", "", "serve TLS with the certificate in this `file` (PEM)")
+	f.StringVar(&o.keyFile, "tls-private-key-file", "", "private key `file` of --tls-cert-file (PEM)")
 	f.StringVar(&o.mode, "mode", string(payutest.Default),
-		"what a client gets that already has a token: default (one more), reuse (the same), revoke-previous (a new one, the old one dies)")
-	f.DurationVar(&o.tokenTTL, "token-ttl", 2*time.Hour, "life of a token")
-	f.IntVar(&o.reuseLimit, "reuse-limit-percent", 100, "with --mode=reuse: the part of its life for which a token is given again")
-	f.DurationVar(&o.latency, "latency", 0, "delay of every token answer")
+		"what a client that already has a token gets: default (one more), reuse (the same one), revoke-previous (a new one, and the old one is revoked)")
+	f.DurationVar(&o.tokenTTL, "token-ttl", 2*time.Hour, "lifetime of a token")
+	f.IntVar(&o.reuseLimit, "reuse-limit-percent", 100, "with --mode=reuse: how much of its lifetime a token is reused, in percent")
+	f.DurationVar(&o.latency, "latency", 0, "delay of every token response")
 	f.StringArrayVar(&o.clients, "client", nil,
 		"register a client, as `id:secret[:scope scope]`; may be repeated (a secret with a colon needs --clients-file)")
 	f.StringVar(&o.clientsFile, "clients-file", "",
-		"register the clients of a JSON `file`, a list of what the admin API takes")
+		"register the clients in a JSON `file`, a list of clients as the admin API takes them")
 	return f
 }
 
@@ -78,9 +78,9 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 func (o options) validate() error {
 	switch {
 	case (o.certFile == "") != (o.keyFile == ""):
-		return errors.New("--tls-cert-file and --tls-private-key-file go together")
+		return errors.New("--tls-cert-file and --tls-private-key-file need each other: set both")
 	case o.tls && o.certFile != "":
-		return errors.New("--tls makes a certificate: it does not go with --tls-cert-file")
+		return errors.New("--tls creates a certificate: set either --tls or --tls-cert-file")
 	case !o.tls && (o.caFileOut != "" || len(o.dnsNames) > 0):
 		return errors.New("--ca-file-out and --tls-dns-names need --tls")
 	case o.reuseLimit < 1:

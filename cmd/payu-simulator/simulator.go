@@ -13,7 +13,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
-// grace is how long requests may take to end once the program was told to stop.
+// grace is how long requests may take to end after the program was told to stop.
 const grace = 5 * time.Second
 
 // simulator is a server that listens.
@@ -66,7 +66,7 @@ func (o options) tlsConfig() (*tls.Config, error) {
 func (o options) selfMade() (*tls.Config, error) {
 	ca, err := payutest.NewAuthority()
 	if err != nil {
-		return nil, fmt.Errorf("making a CA: %w", err)
+		return nil, fmt.Errorf("creating a CA: %w", err)
 	}
 	certificate, err := ca.Certificate(o.dnsNames...)
 	if err != nil {
@@ -80,7 +80,7 @@ func (o options) selfMade() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{certificate}}, nil
 }
 
-// String names the addresses.
+// String returns the addresses.
 func (s *simulator) String() string {
 	if s.admin == nil {
 		return s.token.URL
@@ -88,7 +88,7 @@ func (s *simulator) String() string {
 	return fmt.Sprintf("%s (admin %s)", s.token.URL, s.admin.URL)
 }
 
-// stop lets requests end; those that hang are answered now.
+// stop lets requests end, and responds to those that hang.
 func (s *simulator) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()

@@ -1,4 +1,4 @@
-// Package buildinfo tells which build a program is.
+// Package buildinfo describes the build of a program.
 package buildinfo
 
 import (
@@ -8,8 +8,8 @@ import (
 	"runtime/debug"
 )
 
-// Text names a program, its version, the commit that it was built from and the Go release. An empty commit is what the go
-// command found out, if it was run in a repository.
+// Text names a program, its version, the commit that it was built from and the Go release. If the commit is empty, it
+// is the one that the go command recorded, if any.
 func Text(program, version, commit string) string {
 	return fmt.Sprintf("%s %s (commit %s, %s, %s/%s)",
 		program, version, cmp.Or(commit, stampedCommit(), "unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH)

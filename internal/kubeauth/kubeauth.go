@@ -22,8 +22,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// remember is how long an allowed caller is not asked about again. Refusals are not remembered, so that nobody can
-// fill the memory.
+// remember is how long an allowed caller is cached. Refusals are not cached, so that no caller can fill the memory.
 const remember = time.Minute
 
 type guard struct {
@@ -32,8 +31,8 @@ type guard struct {
 	allowed *cache.Expiring
 }
 
-// Filter answers 401 to a request without a bearer token that Kubernetes knows (TokenReview), and 403 to one whose
-// user may not use the request's method on its path (SubjectAccessReview on a non-resource URL).
+// Filter responds with 401 to a request without a bearer token that Kubernetes knows (TokenReview), and 403 to one whose
+// user is not allowed to use the request's method on its path (SubjectAccessReview on a non-resource URL).
 func Filter(config *rest.Config, client *http.Client) (metricsserver.Filter, error) {
 	tokens, err := authenticationclient.NewForConfigAndClient(config, client)
 	if err != nil {
@@ -51,7 +50,7 @@ func (g *guard) handler(log logr.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		status, err := g.check(request)
 		if err != nil {
-			log.Error(err, "Checking who asks for metrics")
+			log.Error(err, "Checking who requests metrics")
 		}
 		if status != http.StatusOK {
 			http.Error(w, http.StatusText(status), status)
@@ -61,7 +60,7 @@ func (g *guard) handler(log logr.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// check returns the HTTP status that the request deserves: 200 if it may go on.
+// check returns the HTTP status for the request: 200 if it is allowed.
 func (g *guard) check(request *http.Request) (int, error) {
 	scheme, token, _ := strings.Cut(request.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" { // the case does not matter, RFC 9110 section 11.1
@@ -89,7 +88,7 @@ func (g *guard) check(request *http.Request) (int, error) {
 	return http.StatusOK, nil
 }
 
-// authenticate returns the user that a token belongs to, nil if Kubernetes does not know it.
+// authenticate returns the user that a token belongs to, or nil if Kubernetes does not know it.
 func (g *guard) authenticate(ctx context.Context, token string) (*authenticationv1.UserInfo, error) {
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	answer, err := g.tokens.Create(ctx, review, metav1.CreateOptions{})

@@ -43,13 +43,13 @@ func (p *plugin) check() *cobra.Command {
 		Usage: "files, folders or URLs with manifests; - is standard input", Filenames: &[]string{}, Kustomize: ptr.To(""), Recursive: ptr.To(false)}}
 	command := &cobra.Command{
 		Use:   "check (NAME | -f FILE | -k FOLDER)",
-		Short: "Try a PayUToken out, before it is committed or when in doubt",
-		Long: `Try a PayUToken out. Its manifest is compared with the schema: by the API server, as a dry run, or without one by this
-plugin, which cannot check everything. Then its credentials are read, from the Secret that it names or from a file of lines
-KEY=VALUE, and PayU is asked for a token once, from this machine. Nothing is stored, and no secret is printed.
+		Short: "Try out a PayUToken before you commit it, or when in doubt",
+		Long: `Try out a PayUToken. The API server validates the manifest with a dry run; without an API server, this plugin validates it,
+but cannot check everything. Then the plugin reads the credentials, from the Secret that the PayUToken names or from a file
+of lines KEY=VALUE, and requests one token from PayU, from this machine. It stores nothing, and prints no secret.
 
-Where PayU revokes the previous token of a client, the token that is asked for here ends the one that the operator wrote:
-refresh the PayUToken afterwards. The exit code is 2 if anything is found wrong.`,
+If PayU revokes the previous token of a client, this request revokes the token that the operator wrote: refresh the
+PayUToken afterwards. The exit code is 2 if the check finds a problem.`,
 		Example: `  kubectl payutoken check -f payutoken.yaml --from-env-file payu.env
   kubectl payutoken check payment-links -n shop --probe`,
 		ValidArgsFunction: p.completeName,
@@ -58,13 +58,13 @@ refresh the PayUToken afterwards. The exit code is 2 if anything is found wrong.
 	flags := command.Flags()
 	o.files.AddFlags(flags)
 	flags.StringVar(&o.envFile, "from-env-file", "", "read the client ID and secret from the lines KEY=VALUE of this `file`, with the keys that the PayUToken names")
-	flags.BoolVar(&o.probe, "probe", false, "ask PayU twice, to see whether it reuses tokens")
+	flags.BoolVar(&o.probe, "probe", false, "request two tokens, to see whether PayU reuses them")
 	o.baseURLs = map[v1alpha1.Environment]*string{
 		v1alpha1.EnvironmentTest:       flags.String("test-base-url", payu.TestBaseURL, "base `URL` of PayU's Test environment"),
 		v1alpha1.EnvironmentProduction: flags.String("production-base-url", payu.ProductionBaseURL, "base `URL` of PayU's Production environment"),
 	}
-	flags.StringVar(&o.caFile, "ca-file", "", "PEM `file` of certificate authorities that PayU may use beside the system's")
-	flags.DurationVar(&o.timeout, "token-request-timeout", 10*time.Second, "how long one token request may take in all")
+	flags.StringVar(&o.caFile, "ca-file", "", "PEM `file` of certificate authorities to trust for PayU, in addition to the system's")
+	flags.DurationVar(&o.timeout, "token-request-timeout", 10*time.Second, "time limit of one token request")
 	return command
 }
 
@@ -90,16 +90,16 @@ func (o *checkOptions) run(ctx context.Context, names []string) error {
 	return nil
 }
 
-// complete looks at the flags, and finds the cluster. Manifests can do without one.
+// complete validates the flags and finds the cluster. Manifests can be checked without one.
 func (o *checkOptions) complete(names []string) error {
 	fromFiles := len(*o.files.Filenames) > 0 || *o.files.Kustomize != ""
 	switch {
 	case len(names) == 0 && !fromFiles:
-		return errors.New("what is to be checked? Give the name of a PayUToken, -f or -k")
+		return errors.New("nothing to check: give the name of a PayUToken, -f or -k")
 	case len(names) > 0 && fromFiles, len(names) > 1:
-		return errors.New("give one name, -f or -k")
+		return errors.New("give either one name, or -f or -k")
 	case o.timeout <= 0:
-		return errors.New("--token-request-timeout must be more than 0")
+		return errors.New("--token-request-timeout must be greater than 0")
 	}
 	if o.cluster, o.offline = o.connect(); o.offline != nil && len(names) > 0 {
 		return o.offline
@@ -121,7 +121,7 @@ func (o *checkOptions) newClient() (err error) {
 	return err
 }
 
-// subject is a PayUToken to be tried out: that of a manifest, or one that is in the cluster.
+// subject is a PayUToken to try out, from a manifest or from the cluster.
 type subject struct {
 	metav1.Object
 	manifest *unstructured.Unstructured
@@ -143,8 +143,7 @@ func (o *checkOptions) subjects(ctx context.Context, names []string) (list []sub
 	return list, err
 }
 
-// try tries a PayUToken out, step by step, and reports whether nothing is wrong with it. What keeps it from finding out is
-// an error.
+// try tries out a PayUToken, step by step, and reports whether it is in order. An error means that this cannot be told.
 func (o *checkOptions) try(ctx context.Context, s subject) (well bool, err error) {
 	if err := o.show(screen.Title(s.GetName(), s.GetNamespace())); err != nil {
 		return false, err
@@ -159,15 +158,15 @@ func (o *checkOptions) try(ctx context.Context, s subject) (well bool, err error
 	if !good || err != nil {
 		return false, err
 	}
-	given, err := o.tryPayU(ctx, token, credentials)
-	return rendered && given, err
+	issued, err := o.tryPayU(ctx, token, credentials)
+	return rendered && issued, err
 }
 
 func (o *checkOptions) step(mark screen.Mark, name, format string, args ...any) {
-	_ = o.show(screen.Step(mark, name, fmt.Sprintf(format, args...))) // the next write fails, too
+	_ = o.show(screen.Step(mark, name, fmt.Sprintf(format, args...))) // the next write fails as well
 }
 
-// trySchema returns the PayUToken as the API server would store it, nil if there is anything wrong with it.
+// trySchema returns the PayUToken as the API server would store it, or nil if it is invalid.
 func (o *checkOptions) trySchema(ctx context.Context, s subject) (*v1alpha1.PayUToken, error) {
 	if s.manifest == nil {
 		o.step(screen.Good, "schema", "accepted by the API server when it was applied")
@@ -189,10 +188,10 @@ func (o *checkOptions) trySchema(ctx context.Context, s subject) (*v1alpha1.PayU
 		offline = err
 	}
 	if err := checkOffline(s.manifest); err != nil {
-		o.step(screen.Bad, "schema", "does not fit the schema built into this plugin: %v", err)
+		o.step(screen.Bad, "schema", "does not match the schema built into this plugin: %v", err)
 		return nil, nil
 	}
-	o.step(screen.Note, "schema", "fits the schema built into this plugin; the rules in CEL, which take an API server, were not checked: %s", explain(offline))
+	o.step(screen.Note, "schema", "matches the schema built into this plugin; the CEL rules, which need an API server, were not checked: %s", explain(offline))
 	return decode(s.manifest)
 }
 
@@ -208,19 +207,13 @@ func (o *checkOptions) tryTemplate(token *v1alpha1.PayUToken) bool {
 		o.step(screen.Bad, "template", "%s: %v", v1alpha1.ReasonTemplateInvalid, err)
 		return false
 	}
-	o.step(screen.Good, "template", "makes the keys %s", strings.Join(slices.Sorted(maps.Keys(texts)), ", "))
+	o.step(screen.Good, "template", "creates the keys %s", strings.Join(slices.Sorted(maps.Keys(texts)), ", "))
 	return true
 }
 
-// knownScopes are those that PayU documents.
-var knownScopes = []string{"create_payment_links", "update_payment_links", "read_payment_links",
-	"refer_child_merchant", "fetch_child_merchants", "send_sign_in_otp"}
-
 func (o *checkOptions) tryScopes(token *v1alpha1.PayUToken) {
-	for _, scope := range token.Spec.Scopes {
-		if !slices.Contains(knownScopes, string(scope)) {
-			o.step(screen.Note, "scopes", "PayU documents no scope %q; it does %s", scope, strings.Join(knownScopes, ", "))
-		}
+	for _, hint := range scopeHints(token.Spec.Scopes) {
+		o.step(screen.Note, "scopes", "%s", hint)
 	}
 }
 
@@ -254,7 +247,7 @@ func (o *checkOptions) tryCredentials(ctx context.Context, token *v1alpha1.PayUT
 	return credentials, true, nil
 }
 
-// tryPayU asks PayU for a token, and for another one if that is wanted. The tokens end here.
+// tryPayU requests a token from PayU, and a second one for --probe. It discards both.
 func (o *checkOptions) tryPayU(ctx context.Context, token *v1alpha1.PayUToken, credentials payu.Credentials) (well bool, err error) {
 	source := payu.Source{Environment: string(token.Spec.Environment), Credentials: credentials}
 	for _, scope := range token.Spec.Scopes {
@@ -264,14 +257,14 @@ func (o *checkOptions) tryPayU(ctx context.Context, token *v1alpha1.PayUToken, c
 	if o.probe {
 		times = "twice"
 	}
-	fmt.Fprintf(o.ErrOut, "Asking PayU (%s, %s) for a token %s, from this machine.\n"+
-		"Where PayU revokes the previous token of a client, refresh the PayUTokens with these scopes afterwards.\n",
+	fmt.Fprintf(o.ErrOut, "Requesting a token from PayU (%s, %s) %s, from this machine.\n"+
+		"If PayU revokes the previous token of a client, refresh the PayUTokens with these scopes afterwards.\n",
 		source.Environment, *o.baseURLs[token.Spec.Environment], times)
 	first, good, err := o.ask(ctx, "PayU", source)
 	if !good || err != nil {
 		return false, err
 	}
-	o.step(screen.Good, "PayU", "gave a token for %s that lives for %s", first.Scope, duration.HumanDuration(first.Life()))
+	o.step(screen.Good, "PayU", "issued a token for %s that is valid for %s", first.Scope, duration.HumanDuration(first.Life()))
 	if !o.probe {
 		return true, nil
 	}
@@ -280,9 +273,9 @@ func (o *checkOptions) tryPayU(ctx context.Context, token *v1alpha1.PayUToken, c
 	case !good || err != nil:
 		return false, err
 	case first.AccessToken == second.AccessToken:
-		o.step(screen.Good, "probe", "PayU reuses tokens: it gave the same one again")
+		o.step(screen.Good, "probe", "PayU reuses tokens: it returned the same one")
 	default:
-		o.step(screen.Good, "probe", "PayU does not reuse tokens: it gave another one. Whether the first lives on cannot be seen from here")
+		o.step(screen.Good, "probe", "PayU does not reuse tokens: it issued another one. Whether the first one is still valid cannot be seen from here")
 	}
 	return true, nil
 }

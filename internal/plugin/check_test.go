@@ -86,8 +86,8 @@ func TestCheckOfAManifest(t *testing.T) {
 	got.want(t, 0,
 		"✓ schema       accepted by the API server https://",
 		`✓ credentials  read from Secret "payu-credentials" in namespace "`+s.namespace+`", keys client_id and client_secret`,
-		"✓ PayU         gave a token for create_payment_links read_payment_links that lives for 120m",
-		"Asking PayU (Test, "+server.URL+") for a token once, from this machine.\nWhere PayU revokes")
+		"✓ PayU         issued a token for create_payment_links read_payment_links that is valid for 120m",
+		"Requesting a token from PayU (Test, "+server.URL+") once, from this machine.\nIf PayU revokes")
 	if n := server.Counters().Total(); n != 1 {
 		t.Errorf("PayU was asked %d times", n)
 	}
@@ -143,7 +143,7 @@ func TestProbe(t *testing.T) {
 			server := runPayU(t, mode)
 			s := newShop(t)
 			got := s.check(server, "-f", s.file("links.yaml", manifest), "--from-env-file", s.file("payu.env", envFile), "--probe")
-			got.want(t, 0, "for a token twice", want)
+			got.want(t, 0, ") twice, from this machine.", want)
 			if n := server.Counters().Total(); n != 2 {
 				t.Errorf("PayU was asked %d times", n)
 			}
@@ -159,7 +159,7 @@ func TestCheckSaysWhyThereIsNoToken(t *testing.T) {
 		want  string
 	}{
 		"a wrong secret":    {env: "client_id=" + merchant + "\nclient_secret=wrong\n", want: "InvalidClient: PayU answered invalid_client. PayU does not know the client ID"},
-		"a forbidden scope": {fault: payutest.Fault{Error: "invalid_scope"}, want: "InvalidScope: PayU answered invalid_scope. The client may not have one of the scopes."},
+		"a forbidden scope": {fault: payutest.Fault{Error: "invalid_scope"}, want: "InvalidScope: PayU answered invalid_scope. The client is not allowed to have one of the scopes."},
 		"a limit":           {fault: payutest.Fault{Error: "rate_limit_exceeded"}, want: "RateLimited: PayU answered rate_limit_exceeded."},
 		"less than asked":   {fault: payutest.Fault{Grant: []string{"read_payment_links"}}, want: `ScopeReduced: PayU did not grant the scope "create_payment_links"`},
 		"a proxy's page":    {fault: payutest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, want: "ServerError: PayU answered HTTP 502"},
@@ -201,8 +201,8 @@ func TestCheckOfBadCredentials(t *testing.T) {
 	}
 	for content, want := range map[string]string{
 		"client_id=x\njust-the-secret\n":                          "%s: line 2 is not of the form KEY=VALUE",
-		"client id=" + merchantSecret:                             "%s: line 1: no Secret has such a key",
-		"client_secret=" + merchantSecret + "\nclient_secret=y\n": "%s: line 2: the key client_secret is there already",
+		"client id=" + merchantSecret:                             "%s: line 1: this is not a key of a Secret",
+		"client_secret=" + merchantSecret + "\nclient_secret=y\n": "%s: line 2: the key client_secret is repeated: write it once",
 	} {
 		env := s.file("payu.env", content)
 		got := s.check(server, "-f", file, "--from-env-file", env)
@@ -221,28 +221,48 @@ func TestCheckOfABadTemplate(t *testing.T) {
 		return manifest + "  target: {template: {data: {token.env: \"" + text + "\"}}}\n"
 	}
 	env := s.file("payu.env", envFile)
-	s.check(server, "-f", s.file("good.yaml", withTemplate("T={{ .AccessToken }}")), "--from-env-file", env).want(t, 0, "✓ template     makes the keys token.env")
+	s.check(server, "-f", s.file("good.yaml", withTemplate("T={{ .AccessToken }}")), "--from-env-file", env).want(t, 0, "✓ template     creates the keys token.env")
 	s.check(server, "-f", s.file("bad.yaml", withTemplate("T={{ .Token }}")), "--from-env-file", env).want(t, 2, "✗ template     TemplateInvalid: template: token.env")
 }
 
-func TestCheckHintsAtUnknownScopes(t *testing.T) {
+// Scopes that PayU does not document, and more than it documents for one token, are named; PayU alone decides.
+func TestHintsAtScopes(t *testing.T) {
 	t.Parallel()
-	server := payutest.Run(t, payutest.Config{Clients: []payutest.Client{{ID: merchant, Secret: merchantSecret, Scopes: []string{"new_scope"}}}})
+	const (
+		misspelt = `PayU documents no scope "read_payments_link": did you mean read_payment_links?`
+		unknown  = `PayU documents no scope "new_scope": it is passed on as it is`
+		many     = "4 scopes for one token: PayU documents up to three for payment links; if it answers invalid_scope, split them"
+	)
+	scopes := []string{"read_payments_link", "new_scope", "read_bills", "read_plans"}
+	server := payutest.Run(t, payutest.Config{Clients: []payutest.Client{{ID: merchant, Secret: merchantSecret, Scopes: scopes}}})
 	s := newShop(t)
-	file := s.file("links.yaml", strings.Replace(manifest, "[create_payment_links, read_payment_links]", "[new_scope]", 1))
-	s.check(server, "-f", file, "--from-env-file", s.file("payu.env", envFile)).want(t, 0, `! scopes       PayU documents no scope "new_scope"`, "✓ PayU")
+	env := s.file("payu.env", envFile)
+	file := s.file("links.yaml", strings.Replace(manifest, "create_payment_links, read_payment_links", strings.Join(scopes, ", "), 1))
+	s.check(server, "-f", file, "--from-env-file", env).
+		want(t, 0, "! scopes       "+misspelt, "! scopes       "+unknown, "! scopes       "+many, "✓ PayU")
+	created := s.exactly("create", "links", "--environment", "Test", "--scopes", strings.Join(scopes, ","))
+	created.want(t, 0, "hint: "+misspelt+"\n", "hint: "+unknown+"\n", "hint: "+many)
+	if strings.Contains(created.stdout, "hint") || strings.Contains(created.stderr, "read_bills") {
+		t.Errorf("stdout:\n%sstderr:\n%s", created.stdout, created.stderr)
+	}
+
+	documented := strings.Replace(manifest, "create_payment_links, read", "create_payment_links, update_payment_links, read", 1)
+	if got := s.check(server, "-f", s.file("three.yaml", documented), "--from-env-file", env); strings.Contains(got.stdout, "scopes    ") {
+		t.Errorf("three documented scopes are no matter for a hint:\n%s", got.stdout)
+	}
 }
 
 // mistakes are made in manifests, with what the API server says and, where an OpenAPI schema suffices, the plugin alone.
 var mistakes = map[string]struct{ from, to, online, offline string }{
 	"another environment": {"Test", "UAT", `supported values: "Test", "Production"`, "spec.environment should be one of [Test Production]"},
 	"no scopes":           {"scopes: [create_payment_links, read_payment_links]", "", "spec.scopes: Required value", "spec.scopes is required"},
-	"four scopes":         {"[create_payment_links, read_payment_links]", "[a, b, c, d]", "must have at most 3 items", "spec.scopes should have at most 3 items"},
-	"scopes as a string":  {"[create_payment_links, read_payment_links]", "create_payment_links", "must be of type array", "spec.scopes must be of type array"},
-	"a percentage":        {"environment: Test", "environment: Test\n  renewalPercent: 95", "less than or equal to 90", "spec.renewalPercent should be less than or equal to 90"},
-	"an unknown field":    {"environment: Test", "environment: Test\n  scope: a", `unknown field "spec.scope"`, `unknown field "spec.scope"`},
-	"the same Secret":     {"payu-credentials", "links", "the target Secret must not be the credentials Secret", ""},
-	"a scope twice":       {"create_payment_links, read", "read_payment_links, read", "a scope is repeated", ""},
+	"17 scopes": {"[create_payment_links, read_payment_links]", "[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q]",
+		"must have at most 16 items", "spec.scopes should have at most 16 items"},
+	"scopes as a string": {"[create_payment_links, read_payment_links]", "create_payment_links", "must be of type array", "spec.scopes must be of type array"},
+	"a percentage":       {"environment: Test", "environment: Test\n  renewalPercent: 95", "less than or equal to 90", "spec.renewalPercent should be less than or equal to 90"},
+	"an unknown field":   {"environment: Test", "environment: Test\n  scope: a", `unknown field "spec.scope"`, `unknown field "spec.scope"`},
+	"the same Secret":    {"payu-credentials", "links", "the target Secret must not be the credentials Secret", ""},
+	"a scope twice":      {"create_payment_links, read", "read_payment_links, read", "a scope is repeated", ""},
 }
 
 func TestCheckRefusesMistakes(t *testing.T) {
@@ -250,7 +270,7 @@ func TestCheckRefusesMistakes(t *testing.T) {
 	server := runPayU(t, payutest.Default)
 	online, offline, again := newShop(t), newShop(t), newShop(t)
 	offline.kubeconfig = offline.file("config", "")
-	again.create("links", again.ready(time.Minute)) // what is there already must not hide a mistake
+	again.create("links", again.ready(time.Minute)) // an existing object must not hide a mistake
 	env := online.file("payu.env", envFile)
 	for name, m := range mistakes {
 		text := strings.Replace(manifest, m.from, m.to, 1)
@@ -267,10 +287,10 @@ func TestCheckRefusesMistakes(t *testing.T) {
 		}
 		got := offline.check(server, "-f", file, "--from-env-file", env)
 		if m.offline == "" {
-			got.want(t, 0, "! schema       fits the schema built into this plugin; the rules in CEL, which take an API server, were not checked: no cluster is configured")
+			got.want(t, 0, "! schema       matches the schema built into this plugin; the CEL rules, which need an API server, were not checked: no cluster is configured")
 			continue
 		}
-		got.want(t, 2, "✗ schema       does not fit the schema built into this plugin: ", m.offline)
+		got.want(t, 2, "✗ schema       does not match the schema built into this plugin: ", m.offline)
 	}
 	again.check(server, "-f", again.file("links.yaml", manifest), "--from-env-file", env).want(t, 0, "✓ schema       accepted by the API server")
 	if n := server.Counters().Total(); n != 3 {
@@ -284,7 +304,7 @@ func TestTheSamplesFit(t *testing.T) {
 	s := newShop(t)
 	s.kubeconfig = s.file("config", "")
 	got := s.run("check", "-k", "../../config/samples", "--from-env-file", s.file("payu.env", envFile), "--test-base-url", "http://127.0.0.1:1")
-	got.want(t, 2, "PayUToken payment-links", "! schema       fits", "✗ PayU         Unreachable")
+	got.want(t, 2, "PayUToken payment-links", "! schema       matches", "✗ PayU         Unreachable")
 	if strings.Contains(got.stdout, "✗ schema") {
 		t.Error(got.stdout)
 	}
@@ -322,7 +342,7 @@ func TestCheckMindsTheNamespace(t *testing.T) {
 	s, other := newShop(t), newShop(t)
 	other.secret("payu-credentials", map[string]string{"client_id": merchant, "client_secret": merchantSecret})
 	file := s.file("links.yaml", strings.Replace(manifest, "{name: links}", "{name: links, namespace: "+other.namespace+"}", 1))
-	s.check(server, "-f", file).wantError(t, `the namespace of PayUToken "links" is "`+other.namespace+`", and not "`+s.namespace+`" as -n says`)
+	s.check(server, "-f", file).wantError(t, `PayUToken "links" is in namespace "`+other.namespace+`", not "`+s.namespace+`" as -n says`)
 	got := s.exactly("check", "--kubeconfig="+s.kubeconfig, "-f", file, "--test-base-url="+server.URL, "--ca-file="+server.CAFile)
 	got.want(t, 0, `in namespace "`+other.namespace+`"`, "✓ PayU")
 }
@@ -387,7 +407,7 @@ func TestCreateForKubectlApply(t *testing.T) {
 	if string(secret.Data["client_id"]) != merchant || string(secret.Data["client_secret"]) != merchantSecret || len(secret.Data) != 2 {
 		t.Errorf("credentials: %q", secret.Data)
 	}
-	s.check(server, "links").want(t, 0, "✓ PayU         gave a token for read_payment_links")
+	s.check(server, "links").want(t, 0, "✓ PayU         issued a token for read_payment_links")
 }
 
 func TestCreatePrintsNoSecretOnATerminal(t *testing.T) {

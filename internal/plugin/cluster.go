@@ -16,19 +16,19 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// cluster is the API server that the flags name, as the user may see it.
+// cluster is the API server that the flags name, with the rights of the user.
 type cluster struct {
 	client.WithWatch
 	host      string
 	namespace string
-	// chosen is true if a flag names the namespace.
+	// chosen is true if a flag sets the namespace.
 	chosen bool
 }
 
-// defaultHost is where the configuration leads if it says nothing.
+// defaultHost is the host of an empty configuration.
 const defaultHost = "http://localhost:8080"
 
-// connect finds the cluster. It does not ask it anything.
+// connect finds the cluster. It sends no request.
 func (p *plugin) connect() (*cluster, error) {
 	namespace, chosen, err := p.kube.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
@@ -43,7 +43,7 @@ func (p *plugin) connect() (*cluster, error) {
 		return nil, errors.New("no cluster is configured: set KUBECONFIG, or use --kubeconfig")
 	}
 	config.UserAgent = name + "/" + p.Version
-	config.QPS = -1 // the API server's own fairness decides
+	config.QPS = -1 // the API server's priority and fairness decides
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper()})
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (p *plugin) connect() (*cluster, error) {
 	return &cluster{WithWatch: c, host: config.Host, namespace: namespace, chosen: chosen}, nil
 }
 
-// scheme knows the kinds that the plugin reads and writes.
+// scheme has the kinds that the plugin reads and writes.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	_ = corev1.AddToScheme(s) // cannot fail
@@ -59,7 +59,7 @@ var scheme = func() *runtime.Scheme {
 	return s
 }()
 
-// mapper knows their resources, so that the API server need not be asked what it has.
+// mapper has their resources, so that no discovery is needed.
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	m.Add(v1alpha1.GroupVersion.WithKind("PayUToken"), meta.RESTScopeNamespace)
@@ -72,21 +72,21 @@ func mapper() meta.RESTMapper {
 
 // explain says what an error means for the person at the terminal.
 func explain(err error) string {
-	var trouble *url.Error
+	var failure *url.Error
 	switch {
 	case isUnknownKind(err):
-		return fmt.Sprintf("this cluster knows no PayUTokens (%s): install the operator with its CRD, or choose another cluster with --context",
+		return fmt.Sprintf("this cluster has no PayUTokens (%s): install the operator with its CRD, or choose another cluster with --context",
 			v1alpha1.GroupVersion)
 	case apierrors.IsUnauthorized(err):
 		return "the API server does not know you: log in again, or choose another user with --context"
-	case errors.As(err, &trouble) && !isStatus(err):
-		return fmt.Sprintf("the API server %s cannot be reached: %v", hostOf(trouble.URL), trouble.Err)
+	case errors.As(err, &failure) && !isStatus(err):
+		return fmt.Sprintf("the API server %s cannot be reached: %v", hostOf(failure.URL), failure.Err)
 	default:
 		return err.Error()
 	}
 }
 
-// isUnknownKind reports whether the API server has no such kind, and not only no such object.
+// isUnknownKind reports whether the API server lacks the kind, not only the object.
 func isUnknownKind(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -47,6 +47,6 @@ func testWithoutTheCRD(t *testing.T, own *testcluster.Cluster) {
 	s := newShop(t)
 	s.kubeconfig, s.namespace = own.Kubeconfig, "default"
 	for _, line := range everyCommand {
-		s.run(strings.Fields(line)...).wantError(t, "this cluster knows no PayUTokens (auth.payu.in/v1alpha1): install the operator with its CRD")
+		s.run(strings.Fields(line)...).wantError(t, "this cluster has no PayUTokens (auth.payu.in/v1alpha1): install the operator with its CRD")
 	}
 }

@@ -17,30 +17,30 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// completionPatience is how long somebody who pressed Tab waits.
+// completionPatience limits how long the user waits after pressing Tab.
 const completionPatience = 3 * time.Second
 
-// forKubectl is what kubectl's own completion runs, if it finds it in PATH, for "kubectl payutoken".
+// forKubectl is the script that kubectl's completion runs for "kubectl payutoken", if it is in PATH.
 const forKubectl = `#!/bin/sh
-# kubectl runs this to complete the words after "kubectl payutoken". It belongs into a folder of PATH, as
-# kubectl_complete-payutoken, and has to be executable.
+# kubectl runs this script to complete the words after "kubectl payutoken". Save it as kubectl_complete-payutoken in a
+# folder of PATH, and make it executable.
 exec kubectl-payutoken __complete "$@"
 `
 
-// addCompletion adds the command completion with cobra's own shells, and kubectl beside them.
+// addCompletion adds the command completion, with a subcommand for each of cobra's shells and for kubectl.
 func (p *plugin) addCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd("completion")
 	command, _, _ := root.Find([]string{"completion"})
 	command.Args, command.RunE = noSuchCommand, func(command *cobra.Command, _ []string) error { return command.Help() }
-	command.Short = "Print what completes names and flags, for kubectl or a shell"
+	command.Short = "Print shell completion, for kubectl or a shell"
 	command.Long = command.Short + `.
 
-"kubectl payutoken" is completed by kubectl's own completion, once it finds the program kubectl_complete-payutoken:
+kubectl's own completion completes "kubectl payutoken" if the program kubectl_complete-payutoken is in PATH:
 
   kubectl payutoken completion kubectl > ~/.local/bin/kubectl_complete-payutoken
   chmod +x ~/.local/bin/kubectl_complete-payutoken
 
-The other subcommands are for kubectl-payutoken, run by that name.`
+The other subcommands are for kubectl-payutoken when you run it by that name.`
 	command.AddCommand(&cobra.Command{
 		Use:   "kubectl",
 		Short: "Print the script kubectl_complete-payutoken",
@@ -70,7 +70,7 @@ func completeFlag(command *cobra.Command, flag string, complete cobra.Completion
 	}
 }
 
-// completeNames completes names of PayUTokens that are not yet among the arguments.
+// completeNames completes the names of PayUTokens that are not among the arguments yet.
 func (p *plugin) completeNames(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	names := p.complete(command.Context(), &v1alpha1.PayUTokenList{}, typed)
 	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) })
@@ -89,7 +89,7 @@ func (p *plugin) completeNamespaces(command *cobra.Command, _ []string, typed st
 	return p.complete(command.Context(), &corev1.NamespaceList{}, typed), cobra.ShellCompDirectiveNoFileComp
 }
 
-// complete returns the names of objects that begin with what is typed; none if the API server does not tell.
+// complete returns the names of objects that begin with the typed text, or none if the API server cannot list them.
 func (p *plugin) complete(ctx context.Context, list client.ObjectList, typed string) (names []string) {
 	c, err := p.connect()
 	if err != nil {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -27,11 +28,11 @@ func (p *plugin) create() *cobra.Command {
 	o := &createOptions{plugin: p, print: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme).WithDefaultOutput("yaml")}
 	command := &cobra.Command{
 		Use:   "create NAME --environment ENVIRONMENT --scopes SCOPES",
-		Short: "Print the manifest of a PayUToken, and of its credentials when asked",
-		Long: `Print the manifest of a PayUToken, for Git or for kubectl apply. Nothing is created.
+		Short: "Print the manifest of a PayUToken, and optionally of its credentials",
+		Long: `Print the manifest of a PayUToken, for Git or for kubectl apply. This command creates nothing.
 
-With --from-env-file, print a Secret with the client ID and client secret, too. Its values are only encoded: seal it before
-it goes into Git. It is not printed on a terminal.`,
+With --from-env-file, also print a Secret with the client ID and client secret. Its values are encoded, not encrypted: seal
+it before you commit it. It is not printed on a terminal.`,
 		Example: `  kubectl payutoken create payment-links --environment Test --scopes create_payment_links,read_payment_links > payutoken.yaml
   kubectl payutoken create payment-links --environment Test --scopes read_payment_links --from-env-file payu.env | kubectl apply -f -`,
 		Args: oneName,
@@ -39,16 +40,16 @@ it goes into Git. It is not printed on a terminal.`,
 	}
 	flags := command.Flags()
 	flags.StringVar(&o.environment, "environment", "", "Test or Production")
-	flags.StringSliceVar(&o.scopes, "scopes", nil, "what the token may be used for: one to three `scopes`, comma separated")
+	flags.StringSliceVar(&o.scopes, "scopes", nil, "what the token may be used for: `scopes`, separated by commas")
 	flags.StringVar(&o.credentials, "credentials", "payu-credentials", "`name` of the Secret with the client ID and client secret")
-	flags.StringVar(&o.target, "target", "", "`name` of the Secret that the token is written to; by default that of the PayUToken")
-	flags.StringVar(&o.envFile, "from-env-file", "", "print the credentials Secret, too, with the lines client_id=… and client_secret=… of this `file`")
+	flags.StringVar(&o.target, "target", "", "`name` of the Secret that the token is written to; by default the name of the PayUToken")
+	flags.StringVar(&o.envFile, "from-env-file", "", "also print the credentials Secret, from the lines client_id=… and client_secret=… of this `file`")
 	addPrintFlags(command, o.print)
 	for _, required := range []string{"environment", "scopes"} {
-		_ = command.MarkFlagRequired(required) // there is such a flag
+		_ = command.MarkFlagRequired(required) // the flag exists
 	}
 	completeFlag(command, "environment", cobra.FixedCompletions([]string{"Test", "Production"}, cobra.ShellCompDirectiveNoFileComp))
-	completeFlag(command, "scopes", cobra.FixedCompletions(knownScopes, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(command, "scopes", completeScopes)
 	return command
 }
 
@@ -57,9 +58,13 @@ func (o *createOptions) run(name string) error {
 	if err != nil {
 		return err
 	}
-	objects, err := o.objects(name)
+	token := o.token(name)
+	objects, err := o.objects(token)
 	if err != nil {
 		return err
+	}
+	for _, hint := range scopeHints(token.Spec.Scopes) {
+		fmt.Fprintf(o.ErrOut, "hint: %s\n", hint)
 	}
 	for _, object := range objects {
 		if err := printer.PrintObj(object, o.Out); err != nil {
@@ -69,11 +74,23 @@ func (o *createOptions) run(name string) error {
 	return nil
 }
 
-func (o *createOptions) objects(name string) ([]runtime.Object, error) {
-	namespace := *o.kube.Namespace // only if a flag names it: a manifest in Git may be for several
+func (o *createOptions) objects(token *v1alpha1.PayUToken) ([]runtime.Object, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(token)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOffline(&unstructured.Unstructured{Object: content}); err != nil || o.envFile == "" {
+		return []runtime.Object{token}, err
+	}
+	secret, err := o.secret(token.Namespace)
+	return []runtime.Object{secret, token}, err
+}
+
+// token returns the PayUToken. It has a namespace only if a flag sets one: a manifest in Git may serve several.
+func (o *createOptions) token(name string) *v1alpha1.PayUToken {
 	token := &v1alpha1.PayUToken{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PayUToken"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: *o.kube.Namespace},
 		Spec: v1alpha1.PayUTokenSpec{
 			Environment:          v1alpha1.Environment(o.environment),
 			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(o.credentials)},
@@ -83,21 +100,13 @@ func (o *createOptions) objects(name string) ([]runtime.Object, error) {
 	for _, scope := range o.scopes {
 		token.Spec.Scopes = append(token.Spec.Scopes, v1alpha1.Scope(scope))
 	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(token)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkOffline(&unstructured.Unstructured{Object: content}); err != nil || o.envFile == "" {
-		return []runtime.Object{token}, err
-	}
-	secret, err := o.secret(namespace)
-	return []runtime.Object{secret, token}, err
+	return token
 }
 
-// secret is the credentials Secret, with the two keys that are needed and no other.
+// secret returns the credentials Secret, with only the two keys that the operator needs.
 func (o *createOptions) secret(namespace string) (*corev1.Secret, error) {
 	if o.Terminal != nil {
-		return nil, errors.New("the client secret is not printed on a terminal: write into a file, or pipe into kubectl apply -f -")
+		return nil, errors.New("the client secret is not printed on a terminal: redirect the output to a file, or pipe it to kubectl apply -f -")
 	}
 	values, err := readEnvFile(o.envFile)
 	if err != nil {

@@ -22,8 +22,8 @@ const (
 	defaultSecretKey = "client_secret"
 )
 
-// readEnvFile reads a file of lines KEY=VALUE, as kubectl create secret --from-env-file does: empty lines and lines that
-// begin with # are left out, and quotes are part of a value. An error never holds a value.
+// readEnvFile reads a file of lines KEY=VALUE, as kubectl create secret --from-env-file does: it skips empty lines and
+// lines that begin with #, and quotes are part of a value. An error never contains a value.
 func readEnvFile(path string) (map[string][]byte, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -41,24 +41,24 @@ func readEnvFile(path string) (map[string][]byte, error) {
 		case !found:
 			return nil, fmt.Errorf("%s: line %d is not of the form KEY=VALUE", path, n)
 		case len(validation.IsConfigMapKey(key)) > 0:
-			return nil, fmt.Errorf("%s: line %d: no Secret has such a key: use letters, digits, '-', '_' and '.'", path, n)
+			return nil, fmt.Errorf("%s: line %d: this is not a key of a Secret: use letters, digits, '-', '_' and '.'", path, n)
 		case again:
-			return nil, fmt.Errorf("%s: line %d: the key %s is there already", path, n, key)
+			return nil, fmt.Errorf("%s: line %d: the key %s is repeated: write it once", path, n, key)
 		}
 		values[key] = []byte(value)
 	}
 	return values, lines.Err()
 }
 
-// readSecret reads the credentials Secret of a PayUToken. That there is none is no error.
+// readSecret reads the credentials Secret of a PayUToken. A missing Secret is not an error.
 func (c *cluster) readSecret(ctx context.Context, token *v1alpha1.PayUToken) (values map[string][]byte, exists bool, err error) {
 	secret := &corev1.Secret{}
 	err = c.Get(ctx, client.ObjectKey{Namespace: token.Namespace, Name: string(token.Spec.CredentialsSecretRef.Name)}, secret)
 	return secret.Data, err == nil, client.IgnoreNotFound(err)
 }
 
-// credentialsIn returns the client ID and client secret that a PayUToken names, or the reason why they are of no use and
-// an error that names the place where the values are.
+// credentialsIn returns the client ID and client secret that a PayUToken names, or the reason why they are unusable and an
+// error that names the place of the values.
 func credentialsIn(values map[string][]byte, place string, ref v1alpha1.CredentialsSecretRef) (c payu.Credentials, reason string, err error) {
 	if c.ClientID, reason, err = credentialIn(values, place, string(ref.ClientIDKey)); err != nil {
 		return c, reason, err

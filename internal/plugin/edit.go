@@ -13,7 +13,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// edit is what the commands share that change PayUTokens.
+// edit is what the commands that change PayUTokens share.
 type edit struct {
 	*plugin
 	selection
@@ -29,7 +29,7 @@ func (e *edit) addFlags(command *cobra.Command) {
 	addPrintFlags(command, e.print)
 }
 
-// addPrintFlags adds -o and what goes with it. The help shows what people use.
+// addPrintFlags adds -o and related flags. The help hides the rare ones.
 func addPrintFlags(command *cobra.Command, print *genericclioptions.PrintFlags) {
 	print.AddFlags(command)
 	for _, rare := range []string{"template", "allow-missing-template-keys", "show-managed-fields"} {
@@ -37,7 +37,7 @@ func addPrintFlags(command *cobra.Command, print *genericclioptions.PrintFlags) 
 	}
 }
 
-// start looks at the flags, and finds the PayUTokens: all of them, or none is changed.
+// start validates the flags and finds the PayUTokens: if one is missing, none is changed.
 func (e *edit) start(ctx context.Context, names []string) (*cluster, []v1alpha1.PayUToken, error) {
 	if err := e.validate(names); err != nil {
 		return nil, nil, err
@@ -53,7 +53,7 @@ func (e *edit) start(ctx context.Context, names []string) (*cluster, []v1alpha1.
 	return c, tokens, err
 }
 
-// say prints what was done to a PayUToken, as kubectl does, or the PayUToken as -o asks for.
+// say prints the operation, as kubectl does, or the PayUToken in the format of -o.
 func (e *edit) say(token *v1alpha1.PayUToken, operation string) error {
 	if e.allNamespaces {
 		operation += " in namespace " + token.Namespace
@@ -66,7 +66,7 @@ func (e *edit) say(token *v1alpha1.PayUToken, operation string) error {
 	return printer.PrintObj(token.DeepCopy(), e.Out)
 }
 
-// named names a PayUToken, with its namespace where there may be several of the name.
+// named returns the name of a PayUToken, with its namespace if several may have that name.
 func (e *edit) named(token *v1alpha1.PayUToken) string {
 	if e.allNamespaces {
 		return fmt.Sprintf("PayUToken %q in namespace %q", token.Name, token.Namespace)
@@ -74,7 +74,7 @@ func (e *edit) named(token *v1alpha1.PayUToken) string {
 	return fmt.Sprintf("PayUToken %q", token.Name)
 }
 
-// patch changes what the patch says, and nothing else.
+// patch changes only what the patch contains.
 func (c *cluster) patch(ctx context.Context, token *v1alpha1.PayUToken, patch any) error {
 	data, err := json.Marshal(patch)
 	if err != nil {

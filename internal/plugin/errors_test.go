@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
@@ -32,34 +34,34 @@ func TestBadInput(t *testing.T) {
 		"status":                     "give the name of one PayUToken",
 		"status links other":         "give the name of one PayUToken",
 		"status other":               `there is no PayUToken "other" in namespace "` + s.namespace + `"`,
-		"refresh":                    "which PayUTokens? Give names, -l or --all",
-		"refresh links --all":        "give names, -l or --all: one of them",
-		"refresh links -l a=b":       "give names, -l or --all: one of them",
-		"refresh --all -l a=b":       "give names, -l or --all: one of them",
+		"refresh":                    "no PayUTokens selected: give names, -l or --all",
+		"refresh links --all":        "give only one of names, -l and --all",
+		"refresh links -l a=b":       "give only one of names, -l and --all",
+		"refresh --all -l a=b":       "give only one of names, -l and --all",
 		"refresh links -A":           "a name is in one namespace",
 		"refresh other":              `there is no PayUToken "other"`,
 		"refresh -l a=b":             "there is no PayUToken with labels a=b",
-		"refresh links --timeout=0s": "--timeout must be more than 0",
-		"suspend":                    "which PayUTokens?",
+		"refresh links --timeout=0s": "--timeout must be greater than 0",
+		"suspend":                    "no PayUTokens selected:",
 		"suspend links -o bogus":     `output format "bogus"`,
-		"resume links --all":         "one of them",
+		"resume links --all":         "give only one of",
 		"resume --all -n nowhere":    `there is no PayUToken in namespace "nowhere"`,
-		"check":                      "what is to be checked?",
-		"check links -f links.yaml":  "give one name, -f or -k",
-		"check links other":          "give one name, -f or -k",
+		"check":                      "nothing to check: give the name of a PayUToken, -f or -k",
+		"check links -f links.yaml":  "give either one name, or -f or -k",
+		"check links other":          "give either one name, or -f or -k",
 		"check other":                `there is no PayUToken "other"`,
 		"check -f /no/such.yaml":     `the path "/no/such.yaml" does not exist`,
-		"check links --test-base-url http://example.com":      "would send the client secret unencrypted",
-		"check links --ca-file /no/such.pem":                  "--ca-file: open /no/such.pem",
-		"check links --from-env-file /no/such.env":            "open /no/such.env",
-		"check links --token-request-timeout 0s":              "--token-request-timeout must be more than 0",
-		"create links":                                        `required flag(s) "environment", "scopes" not set`,
-		"create --environment Test --scopes a":                "give the name of one PayUToken",
-		"create links --environment UAT --scopes a":           "spec.environment should be one of [Test Production]",
-		"create links --environment Test --scopes a,b,c,d":    "spec.scopes should have at most 3 items",
-		"create links --environment Test --scopes a -o bogus": `output format "bogus"`,
-		"completion basic":                                    `unknown command "basic"`,
-		"version please":                                      `unknown command "please"`,
+		"check links --test-base-url http://example.com":                             "would send the client secret unencrypted",
+		"check links --ca-file /no/such.pem":                                         "--ca-file: open /no/such.pem",
+		"check links --from-env-file /no/such.env":                                   "open /no/such.env",
+		"check links --token-request-timeout 0s":                                     "--token-request-timeout must be greater than 0",
+		"create links":                                                               `required flag(s) "environment", "scopes" not set`,
+		"create --environment Test --scopes a":                                       "give the name of one PayUToken",
+		"create links --environment UAT --scopes a":                                  "spec.environment should be one of [Test Production]",
+		"create links --environment Test --scopes a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q": "spec.scopes should have at most 16 items",
+		"create links --environment Test --scopes a -o bogus":                        `output format "bogus"`,
+		"completion basic":                                                           `unknown command "basic"`,
+		"version please":                                                             `unknown command "please"`,
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +93,7 @@ func TestWithoutAServer(t *testing.T) {
 	t.Parallel()
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	address := l.Addr().String()
-	check(t, l.Close()) // nobody listens there now
+	check(t, l.Close()) // nothing listens there now
 	s := newShop(t)
 	s.kubeconfig = writeKubeconfig(t, &rest.Config{Host: "https://" + address})
 	for _, line := range everyCommand {
@@ -161,18 +163,20 @@ func TestCompletion(t *testing.T) {
 	s.create("links", s.ready(time.Minute))
 	s.create("payouts", s.ready(time.Minute))
 	for line, want := range map[string][]string{
-		"status ":                 {"links", "payouts"},
-		"status p":                {"payouts"},
-		"status links ":           nil,
-		"refresh links ":          {"payouts"},
-		"suspend ":                {"links", "payouts"},
-		"check ":                  {"links", "payouts"},
-		"list -o ":                {"json", "name", "wide", "yaml"},
-		"refresh -o ":             {"json", "name", "yaml"},
-		"list --context ":         {"envtest"},
-		"create x --environment ": {"Production", "Test"},
-		"create x --scopes ":      {"create_payment_links", "fetch_child_merchants", "read_payment_links", "refer_child_merchant", "send_sign_in_otp", "update_payment_links"},
-		"re":                      {"refresh", "resume"},
+		"status ":                                {"links", "payouts"},
+		"status p":                               {"payouts"},
+		"status links ":                          nil,
+		"refresh links ":                         {"payouts"},
+		"suspend ":                               {"links", "payouts"},
+		"check ":                                 {"links", "payouts"},
+		"list -o ":                               {"json", "name", "wide", "yaml"},
+		"refresh -o ":                            {"json", "name", "yaml"},
+		"list --context ":                        {"envtest"},
+		"create x --environment ":                {"Production", "Test"},
+		"create x --scopes ":                     payu.Scopes(),
+		"create x --scopes read_bills,create_p":  {"read_bills,create_payment_links", "read_bills,create_payout_transactions"},
+		"create x --scopes read_bills,read_bill": {"read_bills,read_billers", "read_bills,read_biller_categories"},
+		"re":                                     {"refresh", "resume"},
 	} {
 		args := append([]string{"__complete"}, strings.Split(line, " ")...)
 		// Cobra completes the last word: the flags come before the command's own.
@@ -191,7 +195,10 @@ func TestCompletion(t *testing.T) {
 	if got := s.exactly("__complete", "--kubeconfig="+s.kubeconfig, "list", "-n", "kube-sy"); got.stdout != "kube-system\n:4\n" {
 		t.Errorf("namespaces: %s", got.stdout)
 	}
-	// Without an answer there is nothing to complete, and nothing to read either.
+	if got := s.exactly("__complete", "create", "x", "--scopes", "verify_b"); !strings.HasPrefix(got.stdout, "verify_bank_account\tbank account verification\n") {
+		t.Errorf("no product beside a scope: %s", got.stdout)
+	}
+	// Without a response there is nothing to complete, and no error on the screen.
 	if got := s.exactly("__complete", "--kubeconfig="+s.file("config", ""), "status", ""); got.stdout != ":4\n" {
 		t.Errorf("without a cluster: %s", got.stdout)
 	}

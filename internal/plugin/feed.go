@@ -13,16 +13,16 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// feed holds PayUTokens as they are. A connection that is lost is made again.
+// feed holds the current PayUTokens. It reconnects after a lost connection.
 type feed struct {
 	store cache.Store
-	// changed has a value if the store has changed since the last look.
+	// changed has a value if the store has changed since the last receive.
 	changed chan struct{}
-	// trouble tells why the store may be behind, and with nil that it no longer is.
+	// trouble says why the store may be behind, or nil once it has caught up.
 	trouble chan error
 }
 
-// follow returns a feed of the PayUTokens of a list, which ends with ctx.
+// follow returns a feed of the listed PayUTokens, until ctx ends.
 func (c *cluster) follow(ctx context.Context, options ...client.ListOption) (*feed, error) {
 	f := &feed{changed: make(chan struct{}, 1), trouble: make(chan error, 1)}
 	informer := cache.NewSharedInformer(f.source(c, options), &v1alpha1.PayUToken{}, 0)
@@ -51,7 +51,7 @@ func (c *cluster) follow(ctx context.Context, options ...client.ListOption) (*fe
 	}
 }
 
-// plainListWatch lists before it watches, which every API server can do.
+// plainListWatch lists before it watches, which every API server supports.
 type plainListWatch struct{ *cache.ListWatch }
 
 func (plainListWatch) IsWatchListSemanticsUnSupported() bool { return true }
@@ -62,7 +62,7 @@ func (f *feed) source(c *cluster, options []client.ListOption) cache.ListerWatch
 	}
 	return plainListWatch{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, raw metav1.ListOptions) (runtime.Object, error) {
-			raw.ResourceVersion = "" // the API server's cache may be behind what was just written
+			raw.ResourceVersion = "" // the API server's cache may lag behind the last write
 			list := &v1alpha1.PayUTokenList{}
 			err := c.List(ctx, list, with(raw)...)
 			replace(f.trouble, err)
@@ -76,10 +76,10 @@ func (f *feed) source(c *cluster, options []client.ListOption) cache.ListerWatch
 	}}
 }
 
-// isFinal reports whether asking again is of no use.
+// isFinal reports whether a retry is useless.
 func isFinal(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
-// tokens returns the PayUTokens as they are now. They are not to be changed.
+// tokens returns the current PayUTokens. Do not change them.
 func (f *feed) tokens() []v1alpha1.PayUToken {
 	list := []v1alpha1.PayUToken{}
 	for _, object := range f.store.List() {
@@ -88,7 +88,7 @@ func (f *feed) tokens() []v1alpha1.PayUToken {
 	return list
 }
 
-// replace puts a value into a channel that holds one, in place of one that nobody has taken. Each channel has one sender.
+// replace sends a value to a channel with a buffer of one, and drops an unread value. Each channel has one sender.
 func replace[T any](c chan T, value T) {
 	select {
 	case <-c:
@@ -97,7 +97,7 @@ func replace[T any](c chan T, value T) {
 	c <- value
 }
 
-// token returns a PayUToken as it is now, nil if it is gone.
+// token returns the current state of a PayUToken, or nil if it was deleted.
 func (f *feed) token(t *v1alpha1.PayUToken) *v1alpha1.PayUToken {
 	object, exists, _ := f.store.GetByKey(t.Namespace + "/" + t.Name)
 	if !exists {

@@ -28,12 +28,12 @@ func (p *plugin) list() *cobra.Command {
 	o := &listOptions{plugin: p, print: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme)}
 	command := &cobra.Command{
 		Use:   "list",
-		Short: "List PayUTokens, trouble first",
-		Long: `List PayUTokens, trouble first.
+		Short: "List PayUTokens, the worst first",
+		Long: `List PayUTokens, the worst first, then by expiry.
 
-LIFE is how much of the token's life is gone; the line in it is where the renewal lies. REASON is that of the condition
-which counts or, where the clock says more than the status: Expired, Overdue (the renewal is), NotSeen (by an operator),
-Waiting (for the operator to look at it).`,
+LIFETIME shows how much of the token's lifetime has passed; the line in it marks the renewal. REASON is the reason of the
+deciding condition or, if the clock shows more than the status, one of: Expired, Overdue (the renewal is overdue), NotSeen
+(no operator has reconciled the PayUToken), Waiting (the operator has not reconciled the current spec yet).`,
 		Example: `  kubectl payutoken list -A
   kubectl payutoken list -n shop -w
   kubectl payutoken list -l team=payments -o wide`,
@@ -41,7 +41,7 @@ Waiting (for the operator to look at it).`,
 		RunE: func(command *cobra.Command, _ []string) error { return o.run(command.Context()) },
 	}
 	o.addSelector(command)
-	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "keep it up to date")
+	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "keep the list up to date")
 	addPrintFlags(command, o.print)
 	command.Flag("output").Usage = strings.Replace(command.Flag("output").Usage, "(", "(wide, ", 1)
 	return command
@@ -73,7 +73,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	return o.show(screen.List(list.Items, o.Clock.Now(), o.columns))
 }
 
-// complete looks at the flags.
+// complete validates the flags.
 func (o *listOptions) complete() error {
 	o.columns.Namespace = o.allNamespaces
 	switch *o.print.OutputFormat {
@@ -89,7 +89,7 @@ func (o *listOptions) complete() error {
 	return o.validateSelector()
 }
 
-// printList prints a list for a program. Names are printed one by one.
+// printList prints a list for a program. It prints names one by one.
 func (o *listOptions) printList(list *v1alpha1.PayUTokenList) error {
 	if *o.print.OutputFormat != "name" {
 		return o.printer.PrintObj(list, o.Out)
@@ -102,7 +102,7 @@ func (o *listOptions) printList(list *v1alpha1.PayUTokenList) error {
 	return nil
 }
 
-// runWatch draws the list again and again on a terminal. Elsewhere it prints the list, then what changes.
+// runWatch redraws the list on a terminal. Otherwise it prints the list, then each change.
 func (o *listOptions) runWatch(ctx context.Context, c *cluster) error {
 	feed, err := c.follow(ctx, o.options(c)...)
 	if err != nil {
@@ -128,7 +128,7 @@ func (o *listOptions) runWatch(ctx context.Context, c *cluster) error {
 	}
 }
 
-// printChanges prints what is not yet seen; seen holds resource versions.
+// printChanges prints what changed; seen holds the resource versions that were printed.
 func (o *listOptions) printChanges(feed *feed, seen map[types.UID]string) error {
 	tokens := feed.tokens()
 	screen.Sort(tokens, o.Clock.Now())
@@ -153,11 +153,11 @@ func (o *listOptions) printChanges(feed *feed, seen map[types.UID]string) error 
 const (
 	clearScreen = "\x1b[H\x1b[2J"
 	homeCursor  = "\x1b[H"
-	clearLine   = "\x1b[K" // what is right of the cursor
+	clearLine   = "\x1b[K" // to the right of the cursor
 	clearBelow  = "\x1b[J"
 )
 
-// draw keeps the list on the screen. Time goes on without changes: it is drawn each second.
+// draw keeps the list on the screen. It redraws each second, since times pass without changes.
 func (o *listOptions) draw(ctx context.Context, feed *feed) error {
 	ticker := o.Clock.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -187,7 +187,7 @@ func (o *listOptions) draw(ctx context.Context, feed *feed) error {
 	}
 }
 
-// show writes a page as a whole.
+// show writes a page in one piece.
 func (p *plugin) show(page screen.Page) error {
 	_, err := fmt.Fprintf(p.Out, "%s\n", strings.Join(page.Render(screen.Style{Colour: p.colour()}), "\n"))
 	return err

@@ -31,7 +31,7 @@ func TestList(t *testing.T) {
 
 	got := s.run("list")
 	got.want(t, 0)
-	want := `NAME     ENVIRONMENT  READY  REASON         LIFE                  EXPIRES  RENEWAL
+	want := `NAME     ENVIRONMENT  READY  REASON         LIFETIME              EXPIRES  RENEWAL
 refused  Test         False  InvalidClient  ····················  -        -
 paused   Test         True   Suspended      ░░░░░░░░░░░░░│░░░░░░  in 119m  suspended
 well     Test         True   TokenValid     █████████░░░░│░░░░░░  in 66m   in 26m

@@ -27,7 +27,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/config/crd"
 )
 
-// manifests returns the PayUTokens of files, folders, kustomizations or stdin, as they are written.
+// manifests returns the PayUTokens of files, folders, kustomizations or stdin, without defaults.
 func (p *plugin) manifests(files *genericclioptions.FileNameFlags) ([]*unstructured.Unstructured, error) {
 	options := files.ToOptions()
 	named := slices.DeleteFunc(slices.Clone(options.Filenames), func(name string) bool { return name == "-" })
@@ -59,19 +59,19 @@ func isPayUToken(kind schema.GroupVersionKind) bool {
 	return kind == v1alpha1.GroupVersion.WithKind("PayUToken")
 }
 
-// settleNamespace gives a manifest the namespace that kubectl apply would. Without a cluster it needs none.
+// settleNamespace sets the namespace of a manifest as kubectl apply would. Without a cluster it does nothing.
 func (c *cluster) settleNamespace(manifest *unstructured.Unstructured) error {
 	switch own := manifest.GetNamespace(); {
 	case c == nil || own == c.namespace:
 	case own == "":
 		manifest.SetNamespace(c.namespace)
 	case c.chosen:
-		return fmt.Errorf("the namespace of PayUToken %q is %q, and not %q as -n says", manifest.GetName(), own, c.namespace)
+		return fmt.Errorf("PayUToken %q is in namespace %q, not %q as -n says: correct one of them", manifest.GetName(), own, c.namespace)
 	}
 	return nil
 }
 
-// dryRun has the API server look at a manifest as if it were created. It looks before it says that there is one already.
+// dryRun has the API server validate a manifest as if it were created. It validates before it reports an existing object.
 func (c *cluster) dryRun(ctx context.Context, manifest *unstructured.Unstructured) error {
 	err := c.Create(ctx, manifest.DeepCopy(), client.DryRunAll, client.FieldOwner(name), client.FieldValidation(metav1.FieldValidationStrict))
 	if apierrors.IsAlreadyExists(err) {
@@ -80,7 +80,7 @@ func (c *cluster) dryRun(ctx context.Context, manifest *unstructured.Unstructure
 	return err
 }
 
-// refusal says what the API server finds wrong, without what follows from it.
+// refusal returns what the API server refuses, without the consequences.
 func refusal(err error) string {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil || len(status.Status().Details.Causes) == 0 {
@@ -88,14 +88,14 @@ func refusal(err error) string {
 	}
 	var wrong []string
 	for _, cause := range status.Status().Details.Causes {
-		if cause.Field != "<nil>" { // rules that were not looked at, for what else is wrong
+		if cause.Field != "<nil>" { // rules that were skipped because of the other causes
 			wrong = append(wrong, cause.Field+": "+cause.Message)
 		}
 	}
 	return strings.Join(wrong, "; ")
 }
 
-// checkOffline compares a manifest with the schema that the plugin was built with, without its rules in CEL.
+// checkOffline validates a manifest against the schema built into the plugin, without the CEL rules.
 func checkOffline(manifest *unstructured.Unstructured) error {
 	var wrong []string
 	for _, err := range validate.NewSchemaValidator(crdSchema(), nil, "", strfmt.Default).Validate(manifest.Object).Errors {
@@ -115,14 +115,14 @@ func checkOffline(manifest *unstructured.Unstructured) error {
 	if manifest.GetName() == "" {
 		wrong = append(wrong, "metadata.name is required")
 	}
-	slices.Sort(wrong) // the schema is walked in the order of a map
+	slices.Sort(wrong) // the schema is traversed in the random order of a map
 	if len(wrong) > 0 {
 		return errors.New(strings.Join(wrong, "; "))
 	}
 	return nil
 }
 
-// decode returns the PayUToken of a manifest, with the defaults that matter here.
+// decode returns the PayUToken of a manifest, with the defaults that the plugin needs.
 func decode(manifest *unstructured.Unstructured) (*v1alpha1.PayUToken, error) {
 	token := &v1alpha1.PayUToken{}
 	err := runtime.DefaultUnstructuredConverter.FromUnstructured(manifest.Object, token)
@@ -131,7 +131,7 @@ func decode(manifest *unstructured.Unstructured) (*v1alpha1.PayUToken, error) {
 	return token, err
 }
 
-// crdSchema returns the schema of the CRD that the plugin was built with.
+// crdSchema returns the schema built into the plugin.
 func crdSchema() *spec.Schema {
 	var definition struct {
 		Spec struct {

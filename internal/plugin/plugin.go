@@ -1,5 +1,5 @@
-// Package plugin is kubectl payutoken: what people ask of PayUTokens, and do with them, from a terminal. It gathers and
-// acts; package screen writes what people read.
+// Package plugin implements kubectl payutoken, which inspects, checks and refreshes PayUTokens. It reads and changes
+// objects; package screen formats what people read.
 package plugin
 
 import (
@@ -17,17 +17,17 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// name is the program's, and the field manager of what it writes.
+// name is the name of the program, and the field manager of its writes.
 const name = "kubectl-payutoken"
 
-// exit is an exit code, as an error of which all is said that there is to say.
+// exit carries an exit code; everything has been printed already.
 type exit int
 
 const (
-	exitFailed      exit = 1   // it could not be done
-	exitNotWell     exit = 2   // it was done, and found trouble
+	exitFailed      exit = 1   // the command failed
+	exitNotWell     exit = 2   // it succeeded, and found a problem
 	exitTimedOut    exit = 3   // no outcome within --timeout
-	exitInterrupted exit = 130 // by Ctrl-C, as a shell has it
+	exitInterrupted exit = 130 // by Ctrl-C, as in a shell
 )
 
 func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -36,9 +36,9 @@ func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 type Env struct {
 	genericiooptions.IOStreams
 	Clock clock.WithTicker
-	// Terminal is what Out is shown on; nil if it goes into a file or another program.
+	// Terminal shows Out; nil if Out is a file or a pipe.
 	Terminal *Terminal
-	// Version is printed by the command version, and told to the servers that are asked.
+	// VersionText is the output of the command version, Version part of the user agent.
 	Version, VersionText string
 }
 
@@ -73,28 +73,28 @@ func Run(ctx context.Context, env Env, args []string) int {
 	return int(code)
 }
 
-// complain says what went wrong, in one line.
+// complain prints an error in one line.
 func (p *plugin) complain(err error) {
 	line := strings.Join(strings.Fields(explain(err)), " ")
 	fmt.Fprintf(p.ErrOut, "error: %s\n", printers.EscapeTerminal(line))
 }
 
-const help = `Ask for PayUTokens, understand them and act on them.
+const help = `Inspect, check and refresh PayUTokens.
 
 A PayUToken keeps a PayU access token in a Secret: see https://github.com/payu-token-operator/payu-token-operator.
 
 Exit codes:
-  0    done and, where a command judges something (status, refresh --wait, check), all is well
-  1    not done: bad flags, no such PayUToken, no permission, no answer, ...
-  2    done, and not well: no valid token (status), no new one (refresh --wait), a manifest or client that does not work (check)
-  3    no outcome within --timeout
+  0    success; status, refresh --wait and check found no problem
+  1    failure: bad flags, no such PayUToken, no permission, no response, ...
+  2    a problem was found: no valid token (status), no new token (refresh --wait), a manifest or client that does not work (check)
+  3    no result within --timeout
   130  interrupted`
 
 func (p *plugin) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           name,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl payutoken"},
-		Short:         "Ask for PayUTokens, understand them and act on them",
+		Short:         "Inspect, check and refresh PayUTokens",
 		Long:          help,
 		Args:          noSuchCommand,
 		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
@@ -115,7 +115,7 @@ func (p *plugin) root() *cobra.Command {
 	return root
 }
 
-// noSuchCommand refuses the arguments of a command that is nothing but its subcommands.
+// noSuchCommand refuses the arguments of a command that only has subcommands.
 func noSuchCommand(command *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -127,9 +127,9 @@ func noSuchCommand(command *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q: %s", args[0], hint)
 }
 
-// addClusterFlags adds the flags that kubectl has for finding a cluster. The help shows those that people use.
+// addClusterFlags adds kubectl's flags for the connection to a cluster. The help hides the rare ones.
 func (p *plugin) addClusterFlags(root *cobra.Command) {
-	p.kube.CacheDir = nil // nothing is kept on disk
+	p.kube.CacheDir = nil // nothing is cached on disk
 	flags := root.PersistentFlags()
 	p.kube.AddFlags(flags)
 	shown := []string{"namespace", "context", "kubeconfig"}

@@ -17,7 +17,7 @@ type refreshOptions struct {
 	*edit
 	wait    bool
 	timeout time.Duration
-	// request is the value of the annotation, which the operator repeats once it has handled it.
+	// request is the value of the annotation, which the operator echoes once it has handled it.
 	request string
 }
 
@@ -25,25 +25,25 @@ func (p *plugin) refresh() *cobra.Command {
 	o := &refreshOptions{edit: p.newEdit()}
 	command := &cobra.Command{
 		Use:   "refresh (NAME... | -l LABELS | --all)",
-		Short: "Ask for new tokens now",
-		Long: `Ask for new tokens now, through the annotation ` + v1alpha1.AnnotationRefreshRequestedAt + `.
+		Short: "Request new tokens now",
+		Long: `Request new tokens now, with the annotation ` + v1alpha1.AnnotationRefreshRequestedAt + `.
 
-With --wait, wait for the outcome: the exit code is 2 if there is a PayUToken that got no new token, and 3 if there is one
-without an outcome in time.`,
+With --wait, wait for the results: the exit code is 2 if a PayUToken got no new token, and 3 if one has no result within
+--timeout.`,
 		Example: `  kubectl payutoken refresh payment-links --wait
   kubectl payutoken refresh --all -A`,
 		ValidArgsFunction: p.completeNames,
 		RunE:              func(command *cobra.Command, args []string) error { return o.run(command.Context(), args) },
 	}
 	o.addFlags(command)
-	command.Flags().BoolVar(&o.wait, "wait", false, "wait until the operator has asked PayU, and say what came of it")
-	command.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "with --wait: how long")
+	command.Flags().BoolVar(&o.wait, "wait", false, "wait until the operator has handled the request, and print the result")
+	command.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait with --wait")
 	return command
 }
 
 func (o *refreshOptions) run(ctx context.Context, names []string) error {
 	if o.timeout <= 0 {
-		return errors.New("--timeout must be more than 0")
+		return errors.New("--timeout must be greater than 0")
 	}
 	c, tokens, err := o.start(ctx, names)
 	if err != nil {
@@ -59,7 +59,7 @@ func (o *refreshOptions) run(ctx context.Context, names []string) error {
 	return err
 }
 
-// ask asks for new tokens. It leaves out PayUTokens that are suspended, for which nothing would happen.
+// ask requests new tokens. It skips suspended PayUTokens, for which nothing would happen.
 func (o *refreshOptions) ask(ctx context.Context, c *cluster, tokens []v1alpha1.PayUToken) (asked []*v1alpha1.PayUToken, err error) {
 	o.request = o.Clock.Now().UTC().Format(time.RFC3339Nano)
 	annotations := map[string]string{v1alpha1.AnnotationRefreshRequestedAt: o.request}
@@ -84,7 +84,7 @@ func (o *refreshOptions) ask(ctx context.Context, c *cluster, tokens []v1alpha1.
 	return asked, nil
 }
 
-// await says what comes of each request, as soon as it is known.
+// await prints the result of each request as soon as it is known.
 func (o *refreshOptions) await(ctx context.Context, c *cluster, waiting []*v1alpha1.PayUToken) error {
 	within, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -98,7 +98,7 @@ func (o *refreshOptions) await(ctx context.Context, c *cluster, waiting []*v1alp
 	failed := false
 	for {
 		var bad bool
-		waiting, bad = o.settle(feed, waiting)
+		waiting, bad = o.report(feed, waiting)
 		failed = failed || bad
 		switch {
 		case len(waiting) == 0 && failed:
@@ -118,8 +118,8 @@ func (o *refreshOptions) await(ctx context.Context, c *cluster, waiting []*v1alp
 	}
 }
 
-// settle says what has come of requests, and returns those that are still open.
-func (o *refreshOptions) settle(feed *feed, waiting []*v1alpha1.PayUToken) (open []*v1alpha1.PayUToken, failed bool) {
+// report prints the results of requests, and returns the requests that are still open.
+func (o *refreshOptions) report(feed *feed, waiting []*v1alpha1.PayUToken) (open []*v1alpha1.PayUToken, failed bool) {
 	for _, token := range waiting {
 		done, err := o.outcome(feed, token)
 		if err != nil {
@@ -133,18 +133,18 @@ func (o *refreshOptions) settle(feed *feed, waiting []*v1alpha1.PayUToken) (open
 	return open, failed
 }
 
-// giveUp says why there may be no outcome, unless it was the user who gave up. The feed may be nil.
+// giveUp says why there may be no result, unless the user interrupted. The feed may be nil.
 func (o *refreshOptions) giveUp(ctx context.Context, feed *feed, waiting []*v1alpha1.PayUToken) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	for _, token := range waiting {
-		o.complain(fmt.Errorf("no outcome for %s within %s: %s", o.named(token), o.timeout, excuse(feed, token)))
+		o.complain(fmt.Errorf("no result for %s within %s: %s", o.named(token), o.timeout, excuse(feed, token)))
 	}
 	return exitTimedOut
 }
 
-// outcome reports whether the request was handled, and says or returns what came of it.
+// outcome reports whether the request was handled, and prints the result or returns it as an error.
 func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bool, err error) {
 	now := feed.token(token)
 	switch {
@@ -154,7 +154,7 @@ func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bo
 		return false, nil
 	}
 	switch c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionRefreshed); {
-	case c == nil: // the operator always says
+	case c == nil: // the operator always sets it
 		return false, nil
 	case c.Status != metav1.ConditionTrue:
 		return true, fmt.Errorf("%s got no new token: %s: %s", o.named(token), c.Reason, c.Message)
@@ -165,7 +165,7 @@ func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bo
 	}
 }
 
-// excuse says why there may be no outcome yet.
+// excuse says why there may be no result yet.
 func excuse(feed *feed, token *v1alpha1.PayUToken) string {
 	now := token
 	if feed != nil {
@@ -177,5 +177,5 @@ func excuse(feed *feed, token *v1alpha1.PayUToken) string {
 	if c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Status == metav1.ConditionFalse {
 		return fmt.Sprintf("%s: %s", c.Reason, c.Message)
 	}
-	return fmt.Sprintf("see that the operator runs, and works in namespace %q", token.Namespace)
+	return fmt.Sprintf("check that the operator runs, and watches namespace %q", token.Namespace)
 }

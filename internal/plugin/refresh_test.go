@@ -106,7 +106,7 @@ func (s *shop) answer(name string, changes ...change) {
 	s.writeStatus(token)
 }
 
-// awaitRequest waits until somebody asks for a token.
+// awaitRequest waits until a refresh is requested.
 func (s *shop) awaitRequest(name string) {
 	s.Helper()
 	await(s.T, "a request for "+name, func() bool { return s.token(name).RefreshRequest() != "" })
@@ -177,15 +177,15 @@ func TestRefreshTimesOut(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.create("links", s.ready(time.Hour))
-	s.run("refresh", "links", "--wait", "--timeout=2s").want(t, 3, `no outcome for PayUToken "links" within 2s: see that the operator runs`)
-	s.run("refresh", "links", "--wait", "--timeout=1ns").want(t, 3, `no outcome for PayUToken "links" within 1ns: see that the operator runs`)
+	s.run("refresh", "links", "--wait", "--timeout=2s").want(t, 3, `no result for PayUToken "links" within 2s: check that the operator runs`)
+	s.run("refresh", "links", "--wait", "--timeout=1ns").want(t, 3, `no result for PayUToken "links" within 1ns: check that the operator runs`)
 	s.create("limited", s.ready(time.Hour), func(t *v1alpha1.PayUToken) {
 		s.set(t, v1alpha1.ConditionRefreshed, metav1.ConditionFalse, "RateLimited", "PayU answered rate_limit_exceeded")
 	})
 	s.run("refresh", "limited", "--wait", "--timeout=2s").want(t, 3, `within 2s: RateLimited: PayU answered rate_limit_exceeded`)
 }
 
-// Where nothing would happen, nobody waits for it.
+// --wait does not wait where nothing would happen.
 func TestRefreshOfSuspended(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

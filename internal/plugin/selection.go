@@ -13,7 +13,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// selection is the PayUTokens that a command is for: by name, by label, or all of them.
+// selection is the PayUTokens that a command applies to: by name, by label, or all of them.
 type selection struct {
 	names         []string
 	selector      string
@@ -31,7 +31,7 @@ func (s *selection) addSelector(command *cobra.Command) {
 	command.Flags().BoolVarP(&s.allNamespaces, "all-namespaces", "A", false, "in all namespaces")
 }
 
-// validate refuses what could be meant in two ways.
+// validate refuses ambiguous selections.
 func (s *selection) validate(names []string) error {
 	s.names = names
 	given := 0
@@ -42,9 +42,9 @@ func (s *selection) validate(names []string) error {
 	}
 	switch {
 	case given == 0:
-		return errors.New("which PayUTokens? Give names, -l or --all")
+		return errors.New("no PayUTokens selected: give names, -l or --all")
 	case given > 1:
-		return errors.New("give names, -l or --all: one of them")
+		return errors.New("give only one of names, -l and --all")
 	case len(names) > 0 && s.allNamespaces:
 		return errors.New("a name is in one namespace: use -n instead of -A, or -l or --all with -A")
 	}
@@ -58,7 +58,7 @@ func (s *selection) validateSelector() error {
 	return nil
 }
 
-// options returns the selection for a list or watch. Names are left to the caller.
+// options returns the selection for a list or watch. The caller handles names.
 func (s *selection) options(c *cluster) []client.ListOption {
 	selector, _ := labels.Parse(s.selector) // validated
 	options := []client.ListOption{client.MatchingLabelsSelector{Selector: selector}}
@@ -68,7 +68,7 @@ func (s *selection) options(c *cluster) []client.ListOption {
 	return options
 }
 
-// find returns the PayUTokens; that there are none, or not one of a given name, is an error.
+// find returns the PayUTokens. It is an error if there are none, or if a name does not exist.
 func (s *selection) find(ctx context.Context, c *cluster) ([]v1alpha1.PayUToken, error) {
 	list := &v1alpha1.PayUTokenList{}
 	for _, name := range s.names {
@@ -90,7 +90,7 @@ func (s *selection) find(ctx context.Context, c *cluster) ([]v1alpha1.PayUToken,
 	return list.Items, nil
 }
 
-// where says in words where the selection looks.
+// where describes the selection in words.
 func (s *selection) where(c *cluster) string {
 	where := fmt.Sprintf("in namespace %q", c.namespace)
 	if s.allNamespaces {

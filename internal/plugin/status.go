@@ -18,16 +18,17 @@ import (
 
 const (
 	lastEvents = 5
-	// widest is as far as an eye follows a line of prose.
+	// widest is the maximum width of prose that is easy to read.
 	widest = 100
 )
 
 func (p *plugin) status() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status NAME",
-		Short: "Explain one PayUToken, and what to do about it",
-		Long: `Explain one PayUToken: what it asks for, what its Secret holds (names, never values), when the token was fetched, expires
-and is renewed, which pods use it and whether renewals reach them, what happened, and what to do if it is not well.
+		Short: "Explain the state of one PayUToken, and what to do about it",
+		Long: `Explain the state of one PayUToken: what it requests, what its Secret holds (names, never values), when the token was
+fetched, expires and is renewed, which pods use it and whether renewals reach them, what happened, and what to do about a
+problem.
 
 The exit code is 2 if there is no valid token.`,
 		Example:           "  kubectl payutoken status payment-links -n shop",
@@ -72,7 +73,7 @@ func (p *plugin) runStatus(ctx context.Context, name string) error {
 	return nil
 }
 
-// report gathers what is known of a PayUToken. What the user may not see, or the API server does not tell, is left out.
+// report gathers what is known about a PayUToken. It leaves out what the user is not allowed to read.
 func (c *cluster) report(ctx context.Context, token *v1alpha1.PayUToken) (screen.Report, error) {
 	report := screen.Report{Token: token, Unseen: map[screen.Part]string{}}
 	parts := map[screen.Part]func(context.Context, *screen.Report) error{
@@ -90,7 +91,7 @@ func (c *cluster) report(ctx context.Context, token *v1alpha1.PayUToken) (screen
 	return report, nil
 }
 
-// gatherSecret reads the target Secret. Its values end here.
+// gatherSecret reads the target Secret. It drops the values.
 func (c *cluster) gatherSecret(ctx context.Context, report *screen.Report) error {
 	report.Secret.Name = report.Token.TargetName()
 	secret := &corev1.Secret{}

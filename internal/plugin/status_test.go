@@ -14,7 +14,7 @@ import (
 
 const accessToken = "4c1f6a-an-access-token"
 
-// targetOf makes the Secret of a PayUToken as the operator does.
+// targetOf creates the Secret of a PayUToken as the operator does.
 func (s *shop) targetOf(token *v1alpha1.PayUToken) {
 	s.Helper()
 	check(s.T, cluster.Client.Create(s.Context(), &corev1.Secret{
@@ -23,7 +23,7 @@ func (s *shop) targetOf(token *v1alpha1.PayUToken) {
 	}))
 }
 
-// pod makes a pod that gets a Secret as a directory and as a variable.
+// pod creates a pod that uses a Secret as a directory and as a variable.
 func (s *shop) pod(name, secret string) {
 	s.Helper()
 	optional := false
@@ -40,7 +40,7 @@ func (s *shop) pod(name, secret string) {
 	}))
 }
 
-// event tells of a PayUToken as the operator does, through the newer API of events.
+// event creates an event as the operator does, through the newer API of events.
 func (s *shop) event(token *v1alpha1.PayUToken, reason, message string, age time.Duration) {
 	s.Helper()
 	at := s.clock.Now().Add(-age)
@@ -67,7 +67,7 @@ func TestStatus(t *testing.T) {
 	got := s.run("status", "links")
 	got.want(t, 0,
 		"Ready: Secret links holds a token that is valid for another 66m. It is renewed in 26m.",
-		"45 % of its life is gone",
+		"45 % of its lifetime has passed",
 		"keys     access_token, expires_at, scope, token_type",
 		"pod shop-1  app  directory  /var/run/payu  renewed within about two minutes",
 		"pod shop-1  app  env        PAYU_TOKEN     never renewed\n",
@@ -97,24 +97,24 @@ func TestStatusOfAForeignSecret(t *testing.T) {
 	s.create("links", s.refused("TargetConflict", "…"))
 	s.secret("links", map[string]string{"password": "foreign-value"})
 	got := s.run("status", "links")
-	got.want(t, 2, "is not of this PayUToken")
+	got.want(t, 2, "does not belong to this PayUToken")
 	if strings.Contains(got.stdout, "password") {
-		t.Errorf("it tells of somebody else's Secret:\n%s", got.stdout)
+		t.Errorf("it shows a Secret of another owner:\n%s", got.stdout)
 	}
 }
 
-// A token whose operator is gone looks well to kubectl get for ever.
+// Without an operator, kubectl get shows an expired token as ready for ever.
 func TestStatusGoesByTheClock(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.create("links", s.ready(time.Minute))
 	s.run("status", "links").want(t, 0)
 	s.clock.Step(3 * time.Hour)
-	s.run("status", "links").want(t, 2, "expired 61m ago, and the operator has not noticed", "See that the operator runs")
+	s.run("status", "links").want(t, 2, "expired 61m ago, and the operator has not noticed", "Check that the operator runs")
 	s.run("list").want(t, 0, "False  Expired")
 }
 
-// Whoever may read PayUTokens, and nothing else, gets what can be told.
+// A user who can only read PayUTokens sees what that allows.
 func TestStatusWithFewRights(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -10,11 +10,11 @@ func (p *plugin) suspend() *cobra.Command {
 	o := p.newEdit()
 	command := &cobra.Command{
 		Use:   "suspend (NAME... | -l LABELS | --all)",
-		Short: "Stop requests and writes for PayUTokens",
-		Long: `Stop requests to PayU and writes of the Secret, by spec.suspend. The token that is there stays, and is not renewed.
+		Short: "Suspend the renewal of PayUTokens",
+		Long: `Suspend the renewal of PayUTokens with spec.suspend. The present token stays in the Secret until it expires.
 
-Where the PayUToken comes from Git, set it there. Flux undoes this at its next reconciliation even if Git says nothing of
-spec.suspend; Argo CD undoes it only if Git does.`,
+If the PayUToken comes from Git, set spec.suspend there. Flux reverts this command at its next reconciliation even if Git
+does not set spec.suspend; Argo CD reverts it only if Git sets it.`,
 		Example:           "  kubectl payutoken suspend payment-links -n shop",
 		ValidArgsFunction: p.completeNames,
 		RunE: func(command *cobra.Command, args []string) error {
@@ -29,10 +29,10 @@ func (p *plugin) resume() *cobra.Command {
 	o := p.newEdit()
 	command := &cobra.Command{
 		Use:   "resume (NAME... | -l LABELS | --all)",
-		Short: "Go on with PayUTokens that were suspended",
-		Long: `Go on with PayUTokens that were suspended: spec.suspend is taken out.
+		Short: "Resume suspended PayUTokens",
+		Long: `Resume suspended PayUTokens: remove spec.suspend.
 
-Where Git says what spec.suspend is, set it there: whatever applies the manifest would undo this.`,
+If Git sets spec.suspend, change it there: the tool that applies the manifest would revert this command.`,
 		Example:           "  kubectl payutoken resume --all -n shop",
 		ValidArgsFunction: p.completeNames,
 		RunE: func(command *cobra.Command, args []string) error {

@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// moduleRoot is the folder of go.mod, seen from the working directory.
+// moduleRoot is the folder of go.mod, relative to the working directory.
 func moduleRoot() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
-		return "", fmt.Errorf("looking for go.mod: %w", err)
+		return "", fmt.Errorf("finding go.mod: %w", err)
 	}
 	file := strings.TrimSpace(string(out))
 	if file == "" || file == os.DevNull {
-		return "", errors.New("looking for go.mod: start this program in a folder of its module")
+		return "", errors.New("finding go.mod: start this program in a folder of its module")
 	}
 	return filepath.Dir(file), nil
 }
 
-// assetsFolder is the folder of etcd, kube-apiserver and kubectl. To get it may take minutes, the first time.
+// assetsFolder is the folder of etcd, kube-apiserver and kubectl. The first time, it may take minutes to get it.
 func assetsFolder(root string) (string, error) {
 	if folder := os.Getenv("KUBEBUILDER_ASSETS"); folder != "" {
 		return folder, nil

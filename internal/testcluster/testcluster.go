@@ -1,4 +1,4 @@
-// Package testcluster runs a real Kubernetes API server, with etcd, that knows the PayUToken. It is the cluster of the
+// Package testcluster runs a real Kubernetes API server, with etcd and the CRD of the PayUToken. It is the cluster of the
 // tests and of the demo:
 //
 //	cluster, err := testcluster.Start()
@@ -7,8 +7,8 @@
 //	err = cluster.Client.Create(ctx, ...)
 //
 // The programs are those of the folder KUBEBUILDER_ASSETS or, where it is not set, of the folder that
-// hack/controlplane/assets prints. No controller manager and no node run: nothing collects garbage, ends the deletion
-// of a namespace or starts pods.
+// hack/controlplane/assets prints. No controller manager and no node run: nothing collects garbage, completes the
+// deletion of a namespace or starts pods.
 //
 // A program that dies before it calls [Cluster.Stop] leaves kube-apiserver and etcd behind.
 package testcluster
@@ -28,21 +28,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// patience is how long kube-apiserver and etcd may take to start, or to stop. A few seconds do, unless much else runs.
+// patience is how long kube-apiserver and etcd may take to start, or to stop. On an idle machine, a few seconds suffice.
 const patience = 2 * time.Minute
 
-// Cluster is a running control plane, seen as its administrator.
+// Cluster is a running control plane, with the rights of its administrator.
 type Cluster struct {
 	*User
 
 	env *envtest.Environment
-	dir string // certificates, etcd's data, kubeconfig files: all that outlives a process
+	dir string // certificates, etcd's data, kubeconfig files: what must survive a restart of a process
 
 	adding sync.Mutex
 }
 
-// Start starts a control plane on ports of its own and installs the CRDs of config/crd/bases. The flags, if any, are
-// kube-apiserver's, for example "audit-log-path=/tmp/audit.log". The caller has to call Stop.
+// Start starts a control plane on free ports and installs the CRDs of config/crd/bases. The flags, if any, are
+// kube-apiserver's, for example "audit-log-path=/tmp/audit.log". The caller must call Stop.
 func Start(apiServerFlags ...string) (*Cluster, error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -81,7 +81,7 @@ func environment(root, assets, dir string) *envtest.Environment {
 	}
 }
 
-// configure sets the flags of kube-apiserver. It would not end while a watch is open, without a time for watches to end.
+// configure sets the flags of kube-apiserver. Without a time limit, it would not stop while a watch is open.
 func (c *Cluster) configure(flags []string) {
 	for _, flag := range append([]string{"shutdown-watch-termination-grace-period=10s"}, flags...) {
 		name, value, _ := strings.Cut(flag, "=")
@@ -98,24 +98,24 @@ func (c *Cluster) start() error {
 	return err
 }
 
-// Stop ends the processes and removes their data.
+// Stop stops the processes and removes their data.
 func (c *Cluster) Stop() error {
 	return errors.Join(c.env.Stop(), os.RemoveAll(c.dir))
 }
 
-// RestartAPIServer ends kube-apiserver and starts it again, on the same port. Users stay valid.
+// RestartAPIServer stops kube-apiserver and starts it again, on the same port. Users stay valid.
 func (c *Cluster) RestartAPIServer() error {
 	return errors.Join(c.StopAPIServer(), c.StartAPIServer())
 }
 
-// StopAPIServer ends kube-apiserver.
+// StopAPIServer stops kube-apiserver.
 func (c *Cluster) StopAPIServer() error { return c.env.ControlPlane.APIServer.Stop() }
 
 // StartAPIServer starts kube-apiserver again after StopAPIServer.
 func (c *Cluster) StartAPIServer() error { return c.env.ControlPlane.APIServer.Start() }
 
-// StopEtcd ends etcd under the running API server, whose answers are then errors, or late. It takes etcd 7 seconds to
-// give up its clients. Start it again before the API server is to stop: that one ends badly, after 20 seconds, without.
+// StopEtcd stops etcd under the running API server, whose responses are then errors, or late. etcd takes 7 seconds to
+// drop its clients. Start it again before you stop the API server, which otherwise fails to stop for 20 seconds.
 func (c *Cluster) StopEtcd() error { return c.env.ControlPlane.Etcd.Stop() }
 
 // StartEtcd starts etcd again after StopEtcd, with the same data.

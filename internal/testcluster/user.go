@@ -17,19 +17,19 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// User is somebody whom the API server knows, with the means to talk to it.
+// User is a user that the API server knows, with a client and a kubeconfig.
 type User struct {
 	Config      *rest.Config
 	Client      client.WithWatch // knows the PayUToken and the kinds of Kubernetes
 	Kubeconfig  string           // the path of a file
 	KubectlPath string
 
-	cache string // a folder for kubectl: the one in HOME speaks of another cluster that had our port
+	cache string // a cache folder for kubectl: the one in HOME may be of another cluster that had the same port
 }
 
-// AddUser makes a user known. Without RBAC that says otherwise they may do nothing.
+// AddUser adds a user. Without RBAC rules, a user has no rights.
 func (c *Cluster) AddUser(name string, groups ...string) (*User, error) {
-	c.adding.Lock() // envtest hands out serial numbers without one
+	c.adding.Lock() // envtest assigns serial numbers without a lock
 	defer c.adding.Unlock()
 	added, err := c.env.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{QPS: -1})
 	if err != nil {
@@ -37,23 +37,23 @@ func (c *Cluster) AddUser(name string, groups ...string) (*User, error) {
 	}
 	u := &User{Config: added.Config(), KubectlPath: c.env.ControlPlane.KubectlPath, cache: c.dir}
 	if u.Client, err = newClient(u.Config); err != nil {
-		return nil, fmt.Errorf("making a client for user %q: %w", name, err)
+		return nil, fmt.Errorf("creating a client for user %q: %w", name, err)
 	}
 	content, err := added.KubeConfig()
 	if err != nil {
-		return nil, fmt.Errorf("making a kubeconfig for user %q: %w", name, err)
+		return nil, fmt.Errorf("creating a kubeconfig for user %q: %w", name, err)
 	}
 	u.Kubeconfig, err = writeTemp(c.dir, content)
 	return u, err
 }
 
-// AddServiceAccount makes a user known who is, to RBAC, that ServiceAccount. The object need not exist.
+// AddServiceAccount adds a user that RBAC treats as that ServiceAccount. The object need not exist.
 func (c *Cluster) AddServiceAccount(namespace, name string) (*User, error) {
 	return c.AddUser("system:serviceaccount:"+namespace+":"+name,
 		"system:serviceaccounts", "system:serviceaccounts:"+namespace, "system:authenticated")
 }
 
-// Kubectl runs kubectl as that user and returns what it prints on stdout. The error holds what it prints on stderr.
+// Kubectl runs kubectl as that user and returns what it prints on stdout. The error contains what it prints on stderr.
 func (u *User) Kubectl(ctx context.Context, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	kubectl := exec.CommandContext(ctx, u.KubectlPath, args...)

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
 // commands returns what a page tells to run: code spans and the lines of fences, without prompt and environment.
@@ -232,6 +234,23 @@ func leaves(schema apiextensionsv1.JSONSchemaProps, path string, into map[string
 			}
 			into[full] = text
 		}
+	}
+}
+
+// TestEveryScopeIsOnItsPage holds the scopes of the reference against those that the plugin and the simulator know.
+func TestEveryScopeIsOnItsPage(t *testing.T) {
+	var got []string
+	for _, row := range parsePage(t, reference).table(t, "Writing a spec") {
+		if slices.Equal(named(row[0]), []string{"scopes"}) {
+			got = strings.Split(row[2], "<br>- ")[1:]
+		}
+	}
+	var want []string
+	for _, product := range payu.Products {
+		want = append(want, product.Name+": `"+strings.Join(product.Scopes, "`, `")+"`")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("scopes by product (-internal/payu +%s):\n%s", reference, diff)
 	}
 }
 

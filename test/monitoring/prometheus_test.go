@@ -48,7 +48,7 @@ func TestPrometheus(t *testing.T) {
 	s.expectAlerts()
 	s.expectVariables()
 	s.expectData(interval)
-	s.expectNumbers(map[string]float64{"Ready": 2, "Not ready": 1, "Suspended": 1, "Late by 10 minutes": 0})
+	s.expectNumbers(map[string]float64{"Ready": 2, "Not ready": 1, "Suspended": 1, "Overdue by 10 minutes": 0})
 	s.expectSelected()
 	s.expectTakeover()
 }

@@ -78,7 +78,7 @@ subjects:
 {{- with .Values.proxy }}{{ if or .https .http .secretName }}true{{ end }}{{ end }}
 {{- end }}
 
-{{/* The TCP ports that the operator has to reach, as a JSON list: those of the values and those of the URLs in them. */}}
+{{/* The TCP ports that the operator must reach, as a JSON list: those of the values and those of the URLs in them. */}}
 {{- define "operator.egressPorts" -}}
 {{- $ports := list }}
 {{- range .Values.networkPolicy.egressPorts }}
@@ -92,7 +92,7 @@ subjects:
 {{- $ports | uniq | toJson }}
 {{- end }}
 
-{{/* What the operator may do, as in config/rbac/role.yaml: in all namespaces or in those that it works in. */}}
+{{/* The rights of the operator, as in config/rbac/role.yaml: in all namespaces, or in those that it watches. */}}
 {{- define "operator.rules" -}}
 rules:
 - apiGroups: [""]

@@ -27,8 +27,8 @@ const AdminHelp = `Admin API (JSON; durations are strings such as "1m30s"; ?clie
   GET    /healthz
 `
 
-// AdminHandler returns the admin API that AdminHelp describes. It knows no authentication and shows token values: it
-// belongs on a loopback address.
+// AdminHandler returns the admin API that AdminHelp describes. It has no authentication and shows token values: serve it on
+// a loopback address only.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", healthz)
@@ -78,12 +78,12 @@ func (s *Server) showIssued(w http.ResponseWriter, r *http.Request) {
 	respond(w, issued)
 }
 
-// show answers with what get returns.
+// show responds with what get returns.
 func show[T any](get func() T) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { respond(w, get()) }
 }
 
-// accept decodes the body strictly, and answers 400 if it cannot or if use returns an error.
+// accept decodes the body strictly, and responds with 400 if it cannot or if use returns an error.
 func accept[T any](use func(T) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T
@@ -102,7 +102,7 @@ func accept[T any](use func(T) error) http.HandlerFunc {
 }
 
 // forClient calls one for the client ID in the query, or all if there is none. Without the function that is needed it
-// answers 400.
+// responds with 400.
 func forClient(one func(clientID string), all func()) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
@@ -112,7 +112,7 @@ func forClient(one func(clientID string), all func()) http.HandlerFunc {
 		case !query.Has("client_id") && all != nil:
 			all()
 		default:
-			http.Error(w, "client_id is missing, or out of place", http.StatusBadRequest)
+			http.Error(w, "client_id is missing, or not allowed here", http.StatusBadRequest)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

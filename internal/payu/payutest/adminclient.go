@@ -16,14 +16,14 @@ import (
 type Admin struct {
 	// BaseURL is where the admin API is, for instance http://127.0.0.1:8090.
 	BaseURL string
-	// HTTPClient sends the requests; nil is http.DefaultClient.
+	// HTTPClient sends the requests; nil means http.DefaultClient.
 	HTTPClient *http.Client
 }
 
 // errNotFound is a 404.
 var errNotFound = errors.New("not found")
 
-// Settings returns the present settings.
+// Settings returns the current settings.
 func (a Admin) Settings(ctx context.Context) (Settings, error) {
 	var p settingsPatch
 	err := a.call(ctx, http.MethodGet, "/admin/settings", nil, &p)
@@ -35,17 +35,17 @@ func (a Admin) SetMode(ctx context.Context, m Mode) error {
 	return a.patch(ctx, settingsPatch{Mode: &m})
 }
 
-// SetTokenTTL changes the life of tokens to come.
+// SetTokenTTL changes the lifetime of future tokens.
 func (a Admin) SetTokenTTL(ctx context.Context, ttl time.Duration) error {
 	return a.patch(ctx, settingsPatch{TokenTTL: (*duration)(&ttl)})
 }
 
-// SetReuseLimit changes the part of its life for which a token is given again.
+// SetReuseLimit changes how much of its lifetime a token is reused.
 func (a Admin) SetReuseLimit(ctx context.Context, percent int) error {
 	return a.patch(ctx, settingsPatch{ReuseLimitPercent: &percent})
 }
 
-// SetLatency changes the delay of requests to come.
+// SetLatency changes the delay of future requests.
 func (a Admin) SetLatency(ctx context.Context, d time.Duration) error {
 	return a.patch(ctx, settingsPatch{Latency: (*duration)(&d)})
 }
@@ -69,22 +69,22 @@ func (a Admin) RemoveClient(ctx context.Context, id string) error {
 	return a.call(ctx, http.MethodDelete, "/admin/clients"+forID(id), nil, nil)
 }
 
-// Inject puts a fault in force, behind those already in force.
+// Inject adds a fault after the active ones.
 func (a Admin) Inject(ctx context.Context, f Fault) error {
 	return a.call(ctx, http.MethodPost, "/admin/faults", f, nil)
 }
 
-// Faults returns the faults in force.
+// Faults returns the active faults.
 func (a Admin) Faults(ctx context.Context) ([]Fault, error) {
 	return get[[]Fault](ctx, a, "/admin/faults")
 }
 
-// ClearFaults ends every fault.
+// ClearFaults removes every fault.
 func (a Admin) ClearFaults(ctx context.Context) error {
 	return a.call(ctx, http.MethodDelete, "/admin/faults", nil, nil)
 }
 
-// ClearFault ends the faults of one client; with an empty ID, those of every client.
+// ClearFault removes the faults of one client; with an empty ID, those of every client.
 func (a Admin) ClearFault(ctx context.Context, clientID string) error {
 	return a.call(ctx, http.MethodDelete, "/admin/faults"+forID(clientID), nil, nil)
 }
@@ -99,7 +99,7 @@ func (a Admin) Issued(ctx context.Context) ([]Issued, error) {
 	return get[[]Issued](ctx, a, "/admin/issued")
 }
 
-// TokenInfo returns what is known of one token value, and whether the server made it at all.
+// TokenInfo returns what is known about a token value, and whether the server issued it.
 func (a Admin) TokenInfo(ctx context.Context, token string) (Issued, bool, error) {
 	issued, err := get[Issued](ctx, a, "/admin/issued?"+url.Values{"token": {token}}.Encode())
 	if errors.Is(err, errNotFound) {
@@ -133,7 +133,7 @@ func get[T any](ctx context.Context, a Admin, path string) (T, error) {
 	return out, err
 }
 
-// call sends in as JSON, if it is not nil, and decodes the answer into out, if that is not nil.
+// call sends in as JSON, if it is not nil, and decodes the response into out, if that is not nil.
 func (a Admin) call(ctx context.Context, method, path string, in, out any) error {
 	r, err := a.newRequest(ctx, method, path, in)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 
 // Outcomes of a token request that are neither an OAuth error code nor a fault's name.
 const (
-	OutcomeSuccess   = "success"   // a new token was made and given
-	OutcomeReused    = "reused"    // an existing token was given
-	OutcomeAbandoned = "abandoned" // the client went away while it was kept waiting
+	OutcomeSuccess   = "success"   // a new token was issued
+	OutcomeReused    = "reused"    // an existing token was returned
+	OutcomeAbandoned = "abandoned" // the client disconnected while it was waiting
 )
 
 // answer is a response before it is sent: a JSON object, unless a raw body takes its place.
@@ -28,7 +28,7 @@ type answer struct {
 	breaks  Break
 }
 
-// member is one member of a JSON object; a slice of them keeps the order of Doorkeeper's answers.
+// member is one member of a JSON object; a slice of them keeps the order of Doorkeeper's responses.
 type member struct {
 	name  string
 	value json.RawMessage
@@ -43,7 +43,7 @@ func JSON(v any) json.RawMessage {
 	return b
 }
 
-// jsonHeader returns the headers that Doorkeeper sets on every answer of the token endpoint.
+// jsonHeader returns the headers that Doorkeeper sets on every response of the token endpoint.
 func jsonHeader() http.Header {
 	return http.Header{
 		"Content-Type":  {"application/json; charset=utf-8"},
@@ -98,7 +98,7 @@ func (a answer) body() []byte {
 	return b.Bytes()
 }
 
-// send writes the answer, whole or broken.
+// send writes the response, whole or broken.
 func (a answer) send(w http.ResponseWriter, r *http.Request) {
 	for name, values := range a.header {
 		w.Header()[name] = values

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Authority is a certificate authority made for one run. Its key never leaves memory.
+// Authority is a certificate authority for one run. Its key never leaves memory.
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes one that is valid for ten years.
+// NewAuthority creates an authority that is valid for ten years.
 func NewAuthority() (*Authority, error) {
 	template := certificateTemplate("payutest CA")
 	template.IsCA = true
@@ -40,7 +40,7 @@ func NewAuthority() (*Authority, error) {
 	return &Authority{cert: cert, key: key}, nil
 }
 
-// PEM returns the CA certificate, as --ca-file wants it.
+// PEM returns the CA certificate, for --ca-file.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }

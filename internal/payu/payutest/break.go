@@ -6,15 +6,15 @@ import (
 	"strconv"
 )
 
-// Break is a way for an answer to break.
+// Break is a way for a response to break.
 type Break string
 
 const (
-	// BreakReset resets the TCP connection instead of answering.
+	// BreakReset resets the TCP connection instead of responding.
 	BreakReset Break = "reset"
-	// BreakClose closes the connection instead of answering.
+	// BreakClose closes the connection instead of responding.
 	BreakClose Break = "close"
-	// BreakTruncate announces the whole answer, sends half of its body and closes the connection.
+	// BreakTruncate announces the whole response, sends half of its body and closes the connection.
 	BreakTruncate Break = "truncate"
 	// BreakEndless sends a body without end: Fault.Body over and over, or the start of a JSON string that never closes.
 	BreakEndless Break = "endless"

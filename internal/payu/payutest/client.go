@@ -11,12 +11,12 @@ import (
 type Client struct {
 	ID     string `json:"client_id"`
 	Secret string `json:"client_secret,omitempty"`
-	// Scopes are those the client may ask for; none means KnownScopes.
+	// Scopes are the scopes that the client may request; none means KnownScopes.
 	Scopes []string `json:"scopes,omitempty"`
-	// Disabled makes the server refuse the client with invalid_client, as if it did not know it.
+	// Disabled makes the server refuse the client with invalid_client, as if it were unknown.
 	Disabled bool `json:"disabled,omitempty"`
-	// Unauthorized makes the server refuse the client with unauthorized_client: it may not use the client_credentials
-	// grant.
+	// Unauthorized makes the server refuse the client with unauthorized_client: it is not allowed to use the
+	// client_credentials grant.
 	Unauthorized bool `json:"unauthorized,omitempty"`
 }
 
@@ -34,8 +34,8 @@ func (c Client) mayHave(scopes []string) bool {
 	return !slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(allowed, s) })
 }
 
-// PutClient registers a client, or replaces the one with the same ID: another secret, other scopes. Tokens that it was
-// given before stay as they are.
+// PutClient registers a client, or replaces the one with the same ID: another secret, other scopes. Its earlier
+// tokens stay as they are.
 func (s *Server) PutClient(c Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,9 +1,9 @@
-// Package payutest plays PayU's OAuth 2.0 server: a token endpoint that behaves as a real Doorkeeper 5.5 does (PayU's
-// error texts are Doorkeeper's, word for word), a protected resource to try its tokens on, and every fault that a
+// Package payutest simulates PayU's OAuth 2.0 server: a token endpoint that behaves as a real Doorkeeper 5.5 does (PayU's
+// error texts are Doorkeeper's, word for word), a protected resource to use its tokens on, and every fault that a
 // network, a proxy or another server may add.
 //
 //	srv := payutest.Run(t, payutest.Config{Clients: []payutest.Client{{ID: "shop", Secret: "s3cret"}}})
-//	client := payu.NewClient(srv.URL, srv.CAFile)          // whatever is under test
+//	client := payu.NewClient(srv.URL, srv.CAFile)          // the code under test
 //	srv.SetMode(payutest.RevokePrevious)                   // while it runs
 //	srv.Inject(payutest.Fault{Error: "rate_limit_exceeded", Times: 2})
 //	srv.Issued(), srv.Requests(), srv.Counters()           // what happened
@@ -17,5 +17,5 @@
 // and [Server.AdminHandler] answers what [AdminHelp] lists, on an address of its own; [Admin] is its client. The program
 // cmd/payu-simulator puts flags around both.
 //
-// Only the standard library is used, and not its package testing, so that the program is free of it.
+// It imports only the standard library and package payu, and not package testing, so that the program does not link it.
 package payutest

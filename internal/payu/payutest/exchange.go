@@ -13,13 +13,13 @@ type exchange struct {
 	latency    time.Duration
 	fault      *fault
 	// previous is the token that the client had with that scope set when the request arrived. Doorkeeper looks it up
-	// before it takes the lock under which it revokes it; whoever comes second then finds it revoked.
+	// before it takes the lock under which it revokes it; the second request then finds it revoked.
 	previous *Issued
 }
 
 func (e exchange) grant() grant { return grantFor(e.request.clientID, e.request.scopes) }
 
-// arrive notes the request as in flight and looks up what it meets.
+// arrive records the request as in flight and looks up the previous token.
 func (s *Server) arrive(r tokenRequest) exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,7 +30,7 @@ func (s *Server) arrive(r tokenRequest) exchange {
 	return e
 }
 
-// answer waits as long as the fault wants and decides. An error means that the client went away meanwhile.
+// answer waits as long as the fault says, and then decides. An error means that the client disconnected.
 func (s *Server) answer(ctx context.Context, e exchange) (answer, error) {
 	waitErr := e.fault.wait(ctx, e.latency)
 	s.mu.Lock()
@@ -48,7 +48,7 @@ func (s *Server) answer(ctx context.Context, e exchange) (answer, error) {
 	return a, waitErr
 }
 
-// decide lets the server answer, or the fault in its place.
+// decide returns the response of the server, or of the fault.
 func (s *Server) decide(e exchange) answer {
 	if e.fault.standsIn() && !e.fault.AfterIssue {
 		return e.fault.standIn()
@@ -60,7 +60,7 @@ func (s *Server) decide(e exchange) answer {
 	return a
 }
 
-// handle is the token endpoint as it should be: refuse, or give a token.
+// handle is the token endpoint without faults: it refuses, or issues a token.
 func (s *Server) handle(e exchange) answer {
 	if code, description := s.refusal(e.request); code != "" {
 		return errorAnswer(code, description)
@@ -73,7 +73,7 @@ func (s *Server) handle(e exchange) answer {
 }
 
 // refusal checks a request in Doorkeeper's order and returns the error code of the first check that fails, or "". A bad
-// scope among good ones is not left out, it fails the request.
+// scope among good ones is not dropped, it fails the request.
 func (s *Server) refusal(r tokenRequest) (code, description string) {
 	client, known := s.clients[r.clientID]
 	authentic := client.authenticates(r.clientSecret)
@@ -92,7 +92,7 @@ func (s *Server) refusal(r tokenRequest) (code, description string) {
 	return "", ""
 }
 
-// issue gives a token the way the mode wants it (Doorkeeper: ClientCredentials::Creator).
+// issue issues a token as the mode says (Doorkeeper: ClientCredentials::Creator).
 func (s *Server) issue(e exchange, scopes []string) answer {
 	clientID, now := e.request.clientID, s.now()
 	current := s.tokens.unrevoked(grantFor(clientID, scopes))

@@ -79,7 +79,7 @@ func (fs *faults) clear(match func(Fault) bool) {
 	})
 }
 
-// Inject puts a fault in force, behind those already in force. It panics if the fault is not valid: a test that asks for
+// Inject adds a fault after the active ones. It panics if the fault is not valid: a test that asks for
 // an impossible fault is itself wrong.
 func (s *Server) Inject(f Fault) {
 	if err := f.Validate(); err != nil {
@@ -90,14 +90,14 @@ func (s *Server) Inject(f Fault) {
 	s.faults = append(s.faults, &fault{Fault: f, left: f.Times, cleared: make(chan struct{})})
 }
 
-// ClearFaults ends every fault. Requests that hang are answered.
+// ClearFaults removes every fault. Requests that hang are answered.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.clear(func(Fault) bool { return true })
 }
 
-// ClearFault ends the faults of one client; with an empty ID, those of every client.
+// ClearFault removes the faults of one client; with an empty ID, those of every client.
 func (s *Server) ClearFault(clientID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

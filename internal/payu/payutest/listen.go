@@ -20,7 +20,7 @@ type Endpoint struct {
 }
 
 // Listen serves the handler on the address until the Endpoint is closed, with TLS if a configuration is given. It speaks
-// HTTP/1.1 only, so that a fault can break one request's connection. What net/http has to say goes to errorLog; nil is
+// HTTP/1.1 only, so that a fault can break one request's connection. net/http logs to errorLog; nil means
 // standard error.
 func Listen(address string, handler http.Handler, config *tls.Config, errorLog *log.Logger) (*Endpoint, error) {
 	listener, err := net.Listen("tcp", address)
@@ -33,11 +33,11 @@ func Listen(address string, handler http.Handler, config *tls.Config, errorLog *
 		listener = tls.NewListener(listener, config)
 	}
 	server := &http.Server{Handler: handler, ErrorLog: errorLog, ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(listener) // returns when the server is closed, and has nothing else to tell
+	go server.Serve(listener) // returns when the server is closed, and never else
 	return &Endpoint{URL: url, server: server}, nil
 }
 
-// Shutdown stops listening and waits for requests to end. When ctx ends first, it breaks off the rest.
+// Shutdown stops listening and waits for requests to end. If ctx ends first, it aborts the rest.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
 	if e.server.Shutdown(ctx) == nil {
 		return nil
@@ -45,7 +45,7 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 	return e.server.Close()
 }
 
-// Close breaks off all connections.
+// Close aborts all connections.
 func (e *Endpoint) Close() error { return e.server.Close() }
 
 // TB is the part of testing.TB that Run needs. It keeps package testing out of programs that import this one.
@@ -64,7 +64,7 @@ type Running struct {
 	CA     *Authority
 }
 
-// Run starts a server with TLS on a loopback port; the test's end stops it.
+// Run starts a server with TLS on a loopback port, and stops it at the end of the test.
 func Run(t TB, c Config) *Running {
 	t.Helper()
 	ca, err := NewAuthority()

@@ -7,11 +7,11 @@ import "fmt"
 type Mode string
 
 const (
-	// Default makes a new token with its full life for each request; earlier ones live on.
+	// Default issues a new token with the full lifetime for each request; earlier ones stay valid.
 	Default Mode = "default"
-	// Reuse gives the same token again, with what is left of its life (Doorkeeper: reuse_access_token).
+	// Reuse returns the same token again, with the rest of its lifetime (Doorkeeper: reuse_access_token).
 	Reuse Mode = "reuse"
-	// RevokePrevious makes a new token and revokes the one before it (revoke_previous_client_credentials_token).
+	// RevokePrevious issues a new token and revokes the previous one (revoke_previous_client_credentials_token).
 	RevokePrevious Mode = "revoke-previous"
 )
 

@@ -5,17 +5,17 @@ import (
 	"net/http"
 )
 
-// oauthError describes how an error code of RFC 6749 section 5.2 is answered.
+// oauthError describes the response for an error code of RFC 6749 section 5.2.
 type oauthError struct {
 	status      int
 	description string
 }
 
-// errorDescription stands in where Doorkeeper knows no text for a code; its own fallback, too.
+// errorDescription is Doorkeeper's fallback for a code without a text.
 const errorDescription = "The authorization server encountered an unexpected condition which prevented it from fulfilling the request."
 
-// oauthErrors has the texts of Doorkeeper 5.5 (config/locales/en.yml) and the statuses of its ErrorResponse. Those below
-// the blank line only a fault brings about: PayU documents rate_limit_exceeded and server_error, slow_down is RFC 8628.
+// oauthErrors has the texts of Doorkeeper 5.5 (config/locales/en.yml) and the statuses of its ErrorResponse. Only faults
+// cause those below the blank line: PayU documents rate_limit_exceeded and server_error, slow_down is RFC 8628.
 var oauthErrors = map[string]oauthError{
 	"invalid_request":        {http.StatusBadRequest, "The request is missing a required parameter, includes an unsupported parameter value, or is otherwise malformed."},
 	"unsupported_grant_type": {http.StatusBadRequest, "The authorization grant type is not supported by the authorization server."},
@@ -30,7 +30,7 @@ var oauthErrors = map[string]oauthError{
 	"slow_down":               {http.StatusBadRequest, "The client is asking too often."},
 }
 
-// errorAnswer answers with an OAuth error. An empty description is Doorkeeper's text for the code.
+// errorAnswer is a response with an OAuth error. An empty description is Doorkeeper's text for the code.
 func errorAnswer(code, description string) answer {
 	known, ok := oauthErrors[code]
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// resource plays a PayU API behind the tokens: 200 if the request carries a live bearer token (RFC 6750 section 2.1)
+// resource simulates a PayU API that takes the tokens: 200 if the request carries a live bearer token (RFC 6750 section 2.1)
 // that has the scope the query names, if it names one.
 func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
 	token, _ := bearer(r)
@@ -24,7 +24,7 @@ func bearer(r *http.Request) (string, bool) {
 	return strings.TrimSpace(token), true
 }
 
-// visit judges a token, and counts by the client that it was issued to.
+// visit checks a token, and counts by the client that it was issued to.
 func (s *Server) visit(token, scope string) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +39,7 @@ func (s *Server) visit(token, scope string) answer {
 	return a
 }
 
-// judge answers as Doorkeeper's InvalidTokenResponse and ForbiddenTokenResponse do.
+// judge responds as Doorkeeper's InvalidTokenResponse and ForbiddenTokenResponse do.
 func judge(i *Issued, scope string, now time.Time) answer {
 	switch {
 	case i == nil:

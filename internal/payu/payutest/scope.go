@@ -3,13 +3,12 @@ package payutest
 import (
 	"slices"
 	"strings"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
 // KnownScopes are the scopes that PayU documents. A client registered without scopes may have any of them.
-var KnownScopes = []string{
-	"create_payment_links", "update_payment_links", "read_payment_links",
-	"refer_child_merchant", "fetch_child_merchants", "send_sign_in_otp",
-}
+var KnownScopes = payu.Scopes()
 
 // ScopeSet returns the scopes sorted, without duplicates and separated by spaces. Two requests with the same ScopeSet
 // ask for the same token, whatever the order (RFC 6749 section 3.3).

@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// Config is how a Server starts. The zero value is PayU as its documentation shows it: Default mode, tokens that live for
-// two hours, no clients.
+// Config is how a Server starts. The zero value is PayU as its documentation shows it: Default mode, tokens that are valid
+// for two hours, no clients.
 type Config struct {
 	Clients []Client
 	Mode    Mode
-	// TokenTTL is the life of a new token; 0 is two hours.
+	// TokenTTL is the lifetime of a new token; 0 means two hours.
 	TokenTTL time.Duration
-	// ReuseLimitPercent is the part of its life for which Reuse mode gives a token again; 0 and 100 are all of it. After
-	// that a new one comes, while the old one lives on (Doorkeeper: token_reuse_limit).
+	// ReuseLimitPercent is how much of its lifetime Reuse mode reuses a token; 0 and 100 mean all of it. After that it
+	// issues a new one, while the old one stays valid (Doorkeeper: token_reuse_limit).
 	ReuseLimitPercent int
 	// WholeSeconds drops the fraction of a token's time of issue, as a database column without fractions does: a fresh
-	// token may then say one second less than its life.
+	// token may then state one second less than its lifetime.
 	WholeSeconds bool
-	// Latency delays every answer of the token endpoint, by real time. In RevokePrevious mode it is also the time during
-	// which requests get into each other's way.
+	// Latency delays every response of the token endpoint, by real time. In RevokePrevious mode it is also the time during
+	// which requests interfere with each other.
 	Latency time.Duration
-	// Clock tells the time by which tokens live and die; nil is time.Now.
+	// Clock is the clock by which tokens expire; nil means time.Now.
 	Clock func() time.Time
-	// Keep bounds memory: the server remembers about so many dead tokens and handled requests, live tokens always. 0 is
-	// everything, as a test wants it.
+	// Keep limits memory: the server remembers about that many dead tokens and handled requests, and all live tokens. 0
+	// means everything, as tests need it.
 	Keep int
-	// Logger gets one record per token request, without secrets and tokens; nil is none.
+	// Logger gets one record per token request, without secrets and tokens; nil means none.
 	Logger *slog.Logger
 }
 
-// Server plays PayU. It may be used by many goroutines, and changed while requests run.
+// Server simulates PayU. It may be used by many goroutines, and changed while requests run.
 type Server struct {
 	mux          *http.ServeMux
 	clock        func() time.Time
@@ -46,7 +46,7 @@ type Server struct {
 	tokens   tokens
 	faults   faults
 	ledger   ledger
-	wake     chan struct{} // closed when the counters change; nil if nobody waits
+	wake     chan struct{} // closed when the counters change; nil if nothing waits
 }
 
 // New returns a server, to be served by the caller; Run and Listen do that, too.
@@ -78,7 +78,7 @@ func New(c Config) *Server {
 	return s
 }
 
-// ServeHTTP answers the token endpoint, the resource and /healthz.
+// ServeHTTP serves the token endpoint, the resource and /healthz.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
@@ -102,14 +102,14 @@ func (s *Server) now() time.Time {
 	return s.clock().UTC().Truncate(time.Microsecond)
 }
 
-// token answers the token endpoint.
+// token serves the token endpoint.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := s.arrive(readTokenRequest(w, r))
 	a, err := s.answer(r.Context(), e)
 	s.log(r.Context(), e, a, time.Since(start))
 	if err != nil {
-		panic(http.ErrAbortHandler) // nobody is left to be answered
+		panic(http.ErrAbortHandler) // the client has disconnected
 	}
 	a.send(w, r)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Settings are what of a Config can change while the server runs. The admin API shows durations as strings ("1m30s").
+// Settings is the part of a Config that can change while the server runs. The admin API shows durations as strings ("1m30s").
 type Settings struct {
 	Mode              Mode
 	TokenTTL          time.Duration
@@ -37,19 +37,19 @@ func (s Settings) Validate() error {
 	return nil
 }
 
-// Settings returns the present settings.
+// Settings returns the current settings.
 func (s *Server) Settings() Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.settings
 }
 
-// SetMode changes the mode. Tokens that exist are taken over: Reuse gives them again, RevokePrevious revokes them.
+// SetMode changes the mode. It applies to existing tokens, too: Reuse returns them, RevokePrevious revokes them.
 func (s *Server) SetMode(m Mode) {
 	s.set(func(s *Settings) { s.Mode = m })
 }
 
-// SetTokenTTL changes the life of tokens to come.
+// SetTokenTTL changes the lifetime of future tokens.
 func (s *Server) SetTokenTTL(ttl time.Duration) {
 	s.set(func(s *Settings) { s.TokenTTL = ttl })
 }
@@ -59,7 +59,7 @@ func (s *Server) SetReuseLimit(percent int) {
 	s.set(func(s *Settings) { s.ReuseLimitPercent = percent })
 }
 
-// SetLatency changes the delay of requests to come.
+// SetLatency changes the delay of future requests.
 func (s *Server) SetLatency(d time.Duration) {
 	s.set(func(s *Settings) { s.Latency = d })
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Issued is an access token that the server made.
+// Issued is an access token that the server issued.
 type Issued struct {
 	Token     string    `json:"access_token"`
 	ClientID  string    `json:"client_id"`
@@ -33,7 +33,7 @@ func (i Issued) expiresIn(now time.Time) int64 {
 	return max(0, int64(math.Round(i.ExpiresAt.Sub(now).Seconds())))
 }
 
-// reusableAt is Doorkeeper's reusable?: the limit is the part of its life, in percent, for which a token is given again.
+// reusableAt is Doorkeeper's reusable?: the limit is how much of its lifetime a token is reused, in percent.
 func (i Issued) reusableAt(now time.Time, limitPercent int) bool {
 	life := int64(i.ExpiresAt.Sub(i.IssuedAt) / time.Second)
 	return i.LiveAt(now) && i.expiresIn(now) >= int64(100-limitPercent)*life/100
@@ -47,7 +47,7 @@ func (i Issued) clone() Issued {
 // tokens holds what was issued. It has no lock of its own: Server.mu guards it.
 type tokens struct {
 	keep    int // dead tokens to remember; 0 is all
-	sweepAt int // the number of tokens at which to look for dead ones
+	sweepAt int // the number of tokens at which to remove dead ones
 	issued  []*Issued
 	byValue map[string]*Issued
 	latest  map[grant]*Issued
@@ -57,7 +57,7 @@ func newTokens(keep int) tokens {
 	return tokens{keep: keep, sweepAt: 2 * keep, byValue: map[string]*Issued{}, latest: map[grant]*Issued{}}
 }
 
-// unrevoked returns the client's latest token with that scope set, or nil. It may have expired: Doorkeeper looks at
+// unrevoked returns the client's latest token with that scope set, or nil. It may have expired: Doorkeeper checks
 // revocation only.
 func (t *tokens) unrevoked(g grant) *Issued {
 	if i := t.latest[g]; i != nil && !i.revoked() {
@@ -119,7 +119,7 @@ func (t *tokens) forget(i *Issued) {
 	}
 }
 
-// Issued returns every token the server made, oldest first (with Config.Keep, those it remembers). A test may check
+// Issued returns every token the server issued, oldest first (with Config.Keep, those it remembers). A test may check
 // against it that a token is the server's own, for that client and those scopes.
 func (s *Server) Issued() []Issued {
 	s.mu.Lock()
@@ -131,7 +131,7 @@ func (s *Server) Issued() []Issued {
 	return issued
 }
 
-// TokenInfo returns what is known of one token value, and whether the server made it at all.
+// TokenInfo returns what is known about a token value, and whether the server issued it.
 func (s *Server) TokenInfo(token string) (Issued, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

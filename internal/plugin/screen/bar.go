@@ -10,7 +10,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// bar draws a token's life: what is gone of it, what is left, and where in it the renewal lies.
+// bar draws a token's lifetime: what has passed, what is left, and when the renewal is.
 func bar(t *v1alpha1.PayUToken, now time.Time, c colour, cells int) text {
 	if t.Status.FetchedAt == nil || t.Status.ExpiresAt == nil {
 		return in(faint, strings.Repeat("·", cells))
@@ -33,7 +33,7 @@ func bar(t *v1alpha1.PayUToken, now time.Time, c colour, cells int) text {
 	return line
 }
 
-// joined appends a span, to the last one if that has the same colour.
+// joined appends a span, and merges it with the last one if both have the same colour.
 func (t text) joined(s span) text {
 	if last := len(t) - 1; last >= 0 && t[last].colour == s.colour {
 		t[last].text += s.text
@@ -42,12 +42,12 @@ func (t text) joined(s span) text {
 	return append(t, s)
 }
 
-// cellOf returns how many of the cells lie before a moment. All of them do only when the life is over.
+// cellOf returns how many of the cells lie before a moment: all of them only once the token has expired.
 func cellOf(t *v1alpha1.PayUToken, at time.Time, cells int) int {
 	return min(max(int(goneAt(t, at)*float64(cells)), 0), cells)
 }
 
-// goneAt is the part of the life that is gone at a moment.
+// goneAt is the part of the lifetime that has passed at a moment.
 func goneAt(t *v1alpha1.PayUToken, at time.Time) float64 {
 	life := t.Status.ExpiresAt.Sub(t.Status.FetchedAt.Time)
 	if life <= 0 {
@@ -70,7 +70,7 @@ func when(at, now time.Time) string {
 
 func ago(at, now time.Time) string { return duration.HumanDuration(now.Sub(at)) + " ago" }
 
-// renewal says when the operator asks PayU next.
+// renewal says when the next request to PayU is due.
 func renewal(t *v1alpha1.PayUToken, now time.Time) string {
 	at := due(t)
 	switch {

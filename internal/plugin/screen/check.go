@@ -2,7 +2,7 @@ package screen
 
 import "fmt"
 
-// Mark is what came of a step of a check.
+// Mark is the result of one step of a check.
 type Mark int
 
 // The marks.
@@ -12,7 +12,7 @@ const (
 	Bad
 )
 
-// Step shows what came of one step of a check.
+// Step shows the result of one step of a check.
 func Step(mark Mark, name, words string) Page {
 	look := map[Mark]span{Good: {"✓", green}, Note: {"!", yellow}, Bad: {"✗", red}}[mark]
 	var p Page

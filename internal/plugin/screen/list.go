@@ -12,12 +12,12 @@ import (
 
 const listBar = 20
 
-// Columns says which columns a list has beside the usual ones.
+// Columns selects additional columns of a list.
 type Columns struct{ Namespace, Wide bool }
 
-// List shows PayUTokens in the order they have, one in a line.
+// List shows PayUTokens in the given order, one per line.
 func List(tokens []v1alpha1.PayUToken, now time.Time, columns Columns) Page {
-	heads := []string{"NAME", "ENVIRONMENT", "READY", "REASON", "LIFE", "EXPIRES", "RENEWAL"}
+	heads := []string{"NAME", "ENVIRONMENT", "READY", "REASON", "LIFETIME", "EXPIRES", "RENEWAL"}
 	if columns.Namespace {
 		heads = append([]string{"NAMESPACE"}, heads...)
 	}
@@ -57,8 +57,8 @@ func row(t *v1alpha1.PayUToken, now time.Time, columns Columns) []text {
 	return cells
 }
 
-// Live is a list that is drawn again and again on a screen of so many lines. Trouble, if there is any, says why the list
-// is not up to date.
+// Live is a list for a screen with the given number of lines, which is redrawn again and again. Trouble, if not empty,
+// says why the list is not up to date.
 func Live(tokens []v1alpha1.PayUToken, now time.Time, columns Columns, trouble string, lines int) Page {
 	var p Page
 	p.add(in(faint, fmt.Sprintf("%s   %s", now.UTC().Format(time.TimeOnly+"Z"), summary(tokens, now))))
@@ -73,10 +73,10 @@ func Live(tokens []v1alpha1.PayUToken, now time.Time, columns Columns, trouble s
 	return p
 }
 
-// summary counts those that fare alike.
+// summary counts the PayUTokens by health.
 func summary(tokens []v1alpha1.PayUToken, now time.Time) string {
-	words := [...]string{Failed: "failed", Down: "down", Silent: "left alone by the operator", Failing: "failing to renew",
-		Waiting: "waiting", Suspended: "suspended", Well: "well"}
+	words := [...]string{Failed: "failed", Down: "not ready", Silent: "not handled by the operator", Failing: "failing to renew",
+		Waiting: "waiting", Suspended: "suspended", Well: "ready"}
 	var counts [len(words)]int
 	for i := range tokens {
 		counts[Judge(&tokens[i], now).Health]++

@@ -1,5 +1,5 @@
-// Package screen writes what people read of PayUTokens. It is pure: facts that others gathered and a time go in, lines
-// come out. No value of a Secret ever gets here.
+// Package screen formats what people read about PayUTokens. It is pure: facts and a time go in, lines come out. No value
+// of a Secret ever gets here.
 package screen
 
 import (
@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// Style is how a page is written.
+// Style is how a page is rendered.
 type Style struct {
 	Colour bool
-	// Width cuts lines off; 0 leaves them as long as they are.
+	// Width is the maximum length of a line; 0 means no limit.
 	Width int
 }
 
@@ -46,7 +46,7 @@ func (t text) width() (n int) {
 	return n
 }
 
-// Page is lines for a reader.
+// Page is a list of lines to show.
 type Page struct{ lines []text }
 
 // Lines counts the lines.
@@ -60,7 +60,7 @@ func (p *Page) add(parts ...text) {
 	p.lines = append(p.lines, line)
 }
 
-// prose adds words of one colour, in lines of at most width characters, each after an indent.
+// prose adds text of one colour, wrapped to lines of at most width characters, each with an indent.
 func (p *Page) prose(c colour, indent string, width int, words string) {
 	line := indent
 	for word := range strings.FieldsSeq(words) {
@@ -76,7 +76,7 @@ func (p *Page) prose(c colour, indent string, width int, words string) {
 	p.add(in(c, line))
 }
 
-// Render returns the page as it is written. What others wrote into objects cannot steer the terminal.
+// Render returns the lines of the page, without control characters: text from objects cannot control the terminal.
 func (p Page) Render(style Style) []string {
 	lines := make([]string, len(p.lines))
 	for i, line := range p.lines {
@@ -85,7 +85,7 @@ func (p Page) Render(style Style) []string {
 	return lines
 }
 
-// String is the page without colours.
+// String returns the page without colours.
 func (p Page) String() string { return strings.Join(p.Render(Style{}), "\n") }
 
 func (t text) render(style Style) string {
@@ -122,7 +122,7 @@ func cut(s string, width int) string {
 	return s
 }
 
-// table aligns rows of cells under their heads. Trailing space is left out.
+// table aligns rows of cells under their heads, without trailing space.
 func table(heads []string, rows [][]text) Page {
 	var all [][]text
 	if heads != nil {

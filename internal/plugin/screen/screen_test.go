@@ -19,11 +19,11 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var now = time.Date(2026, 11, 22, 6, 0, 0, 0, time.UTC)
 
-// ago and in are times as the API server has them.
+// ago and in return times as the API server stores them.
 func ago(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(-d)} }
 func in(d time.Duration) *metav1.Time  { return ago(-d) }
 
@@ -41,13 +41,13 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got+"\n"); diff != "" {
-		t.Errorf("%s (-want +got, -update writes it anew):\n%s", file, diff)
+		t.Errorf("%s (-want +got, -update rewrites it):\n%s", file, diff)
 	}
 }
 
 type edit func(*v1alpha1.PayUToken)
 
-// well is a PayUToken of whose token's life 45 % are gone.
+// well returns a PayUToken whose token has passed 45 % of its lifetime.
 func well(name string, edits ...edit) v1alpha1.PayUToken {
 	token := v1alpha1.PayUToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "1", Generation: 3, CreationTimestamp: *ago(50 * time.Hour)},
@@ -96,7 +96,7 @@ func noToken(t *v1alpha1.PayUToken) {
 	t.Status.FetchedAt, t.Status.RenewAt, t.Status.ExpiresAt, t.Status.Scope = nil, nil, nil, ""
 }
 
-// The PayUTokens of a bad day, by how they fare.
+// The PayUTokens of a bad day, by their state.
 const (
 	clientMessage      = `PayU answered invalid_client: correct client_id and client_secret in Secret "payu-credentials", or spec.environment`
 	unreachableMessage = "no answer from uat-accounts.payu.in: timeout"
@@ -122,12 +122,12 @@ var badDay = map[string]edit{
 		t.Status.Failures, t.Status.NextAttemptAt = 7, in(3*time.Minute)
 		refreshed(metav1.ConditionFalse, v1alpha1.ReasonServerError, "PayU answered HTTP 502 without an error code")(t)
 	},
-	"refused-early": func(t *v1alpha1.PayUToken) { // a refresh that failed is tried again long before the renewal
+	"refused-early": func(t *v1alpha1.PayUToken) { // a failed refresh is retried long before the renewal
 		t.Status.Failures, t.Status.NextAttemptAt = 1, in(14*time.Minute)
 		refreshed(metav1.ConditionFalse, v1alpha1.ReasonInvalidClient, clientMessage)(t)
 		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidClient, clientMessage)(t)
 	},
-	"rotated": func(t *v1alpha1.PayUToken) { // the token lives, but is not of the present credentials
+	"rotated": func(t *v1alpha1.PayUToken) { // the token is valid, but was made from former credentials
 		ready(metav1.ConditionFalse, v1alpha1.ReasonInvalidClient, clientMessage)(t)
 		refreshed(metav1.ConditionFalse, v1alpha1.ReasonInvalidClient, clientMessage)(t)
 		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidClient, clientMessage)(t)
@@ -148,7 +148,7 @@ var badDay = map[string]edit{
 	},
 	"edited":    func(t *v1alpha1.PayUToken) { t.Generation = 4 },
 	"suspended": func(t *v1alpha1.PayUToken) { t.Spec.Suspend = true },
-	"reused": func(t *v1alpha1.PayUToken) { // in this mode the renewal lies behind, and that is well
+	"reused": func(t *v1alpha1.PayUToken) { // in this mode the renewal has passed, and that is fine
 		t.Status.RenewAt, t.Status.NextAttemptAt = ago(20*time.Minute), in(33*time.Minute)
 		refreshed(metav1.ConditionTrue, v1alpha1.ReasonTokenReused, "PayU gave the same token again, and gives a new one when it expires")(t)
 	},
@@ -247,7 +247,7 @@ func TestStatusSaysWhatCannotBeSeen(t *testing.T) {
 	golden(t, "status-unseen-parts", screen.Status(report, now, 100).String())
 }
 
-// What others write into objects must not steer the terminal, or look like another line of the screen.
+// Text from objects must not control the terminal, or look like another line of the screen.
 func TestForeignTextDoesNotSteerTheTerminal(t *testing.T) {
 	const hostile = "a\x1b[2J\x1b]0;title\x07b\r\nREADY\tc\u009b31m"
 	token := well("payment-links", refreshed(metav1.ConditionFalse, hostile, hostile))
@@ -306,7 +306,7 @@ func reasonsOfTheAPI(t *testing.T) (reasons []string) {
 	return reasons
 }
 
-// TestTheBarTellsTheTruth looks at the bar through a whole life.
+// TestTheBarTellsTheTruth checks the bar during a whole lifetime.
 func TestTheBarTellsTheTruth(t *testing.T) {
 	const cells = 20
 	fetched, life := now, 2*time.Hour

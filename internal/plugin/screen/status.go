@@ -12,19 +12,19 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// Report is all that is known of one PayUToken.
+// Report is all that is known about one PayUToken.
 type Report struct {
 	Token  *v1alpha1.PayUToken
 	Secret Secret
-	// Uses are the containers that get the Secret.
+	// Uses are the containers that use the Secret.
 	Uses []Use
-	// Events are about the PayUToken, the last one first.
+	// Events are the events of the PayUToken, the last one first.
 	Events []corev1.Event
-	// Unseen says what could not be looked at, and why.
+	// Unseen says which parts could not be read, and why.
 	Unseen map[Part]string
 }
 
-// Part is a part of a Report that has to be read on its own.
+// Part is a part of a Report that is read separately.
 type Part int
 
 // The parts of a Report.
@@ -34,11 +34,11 @@ const (
 	EventsPart
 )
 
-// Secret is what may be told of a target Secret.
+// Secret is what may be shown of a target Secret.
 type Secret struct {
 	Name, Type string
 	Keys       []string
-	// Missing is true if there is no Secret of that name, Foreign if it is not the PayUToken's.
+	// Missing is true if the Secret does not exist, Foreign if it does not belong to the PayUToken.
 	Missing, Foreign bool
 }
 
@@ -47,7 +47,7 @@ const (
 	indent    = "  "
 )
 
-// Status explains one PayUToken, in lines of about so many characters.
+// Status explains one PayUToken, in lines of about the given width.
 func Status(r Report, now time.Time, width int) Page {
 	s := status{Report: r, now: now, width: width, verdict: Judge(r.Token, now)}
 	s.Page = Title(r.Token.Name, r.Token.Namespace)
@@ -62,7 +62,7 @@ func Status(r Report, now time.Time, width int) Page {
 	return s.Page
 }
 
-// Title names a PayUToken. A manifest may leave the namespace open.
+// Title names a PayUToken. A manifest may lack the namespace.
 func Title(name, namespace string) (p Page) {
 	where := " in namespace " + namespace
 	if namespace == "" {
@@ -72,7 +72,7 @@ func Title(name, namespace string) (p Page) {
 	return p
 }
 
-// status is a page on its way.
+// status builds a page.
 type status struct {
 	Page
 	Report
@@ -102,7 +102,7 @@ func (s *status) summary() {
 	}
 }
 
-// summaryOf says in words how a PayUToken fares.
+// summaryOf describes the state of a PayUToken in words.
 func summaryOf(t *v1alpha1.PayUToken, v Verdict, now time.Time) string {
 	secret := "Secret " + t.TargetName()
 	left := ""
@@ -119,7 +119,7 @@ func summaryOf(t *v1alpha1.PayUToken, v Verdict, now time.Time) string {
 		return fmt.Sprintf("Not ready (%s): %s holds %s.%s", v.Reason, secret, noGood(t, now), nextAttempt(t, now))
 	case Silent:
 		if v.Reason == reasonNotSeen {
-			return fmt.Sprintf("No operator has looked at it, and it is %s old.", duration.HumanDuration(now.Sub(t.CreationTimestamp.Time)))
+			return fmt.Sprintf("No operator has reconciled it, and it is %s old.", duration.HumanDuration(now.Sub(t.CreationTimestamp.Time)))
 		}
 		return fmt.Sprintf("Ready, but the renewal is %s: the token in %s is valid for another %s.", renewal(t, now), secret, left)
 	case Failing:
@@ -129,7 +129,7 @@ func summaryOf(t *v1alpha1.PayUToken, v Verdict, now time.Time) string {
 		return fmt.Sprintf("Ready, but the last request for a token failed (%s): the token in %s is valid for another %s.%s",
 			v.Reason, secret, left, nextAttempt(t, now))
 	case Waiting:
-		return "The operator has yet to look at it as it is now."
+		return "The operator has not reconciled the current spec yet."
 	case Suspended:
 		return fmt.Sprintf("Ready, and suspended: the token in %s is valid for another %s, and is not renewed.", secret, left)
 	default:
@@ -137,7 +137,7 @@ func summaryOf(t *v1alpha1.PayUToken, v Verdict, now time.Time) string {
 	}
 }
 
-// noGood says what a Secret holds whose PayUToken is not ready.
+// noGood says what the Secret of a PayUToken that is not ready holds.
 func noGood(t *v1alpha1.PayUToken, now time.Time) string {
 	if t.Status.ExpiresAt == nil || expired(t, now) {
 		return "no valid token"
@@ -147,7 +147,7 @@ func noGood(t *v1alpha1.PayUToken, now time.Time) string {
 
 func nextRenewal(t *v1alpha1.PayUToken, now time.Time) string {
 	if c := condition(t, v1alpha1.ConditionRefreshed); c != nil && c.Reason == v1alpha1.ReasonTokenReused {
-		return fmt.Sprintf("PayU reuses tokens, and gives a new one when this one expires; it is asked again %s.", renewal(t, now))
+		return fmt.Sprintf("PayU reuses tokens, and issues a new one when this one expires; the next request is %s.", renewal(t, now))
 	}
 	return fmt.Sprintf("It is renewed %s.", renewal(t, now))
 }
@@ -178,7 +178,7 @@ func (s *status) life() {
 	}
 	s.section("Token")
 	gone := min(max(goneAt(t, s.now), 0), 1)
-	s.add(in(plain, indent), bar(t, s.now, s.verdict.colour(), statusBar), in(plain, fmt.Sprintf("  %.0f %% of its life is gone", gone*100)))
+	s.add(in(plain, indent), bar(t, s.now, s.verdict.colour(), statusBar), in(plain, fmt.Sprintf("  %.0f %% of its lifetime has passed", gone*100)))
 	moment := func(name string, at time.Time) []text {
 		return append(fact(name, at.UTC().Format(time.RFC3339)), in(plain, when(at, s.now)))
 	}
@@ -193,12 +193,12 @@ func (s *status) life() {
 func (s *status) asked() {
 	spec := s.Token.Spec
 	ref := spec.CredentialsSecretRef
-	s.section("Asked for")
+	s.section("Request")
 	s.rows(
 		fact("environment", string(spec.Environment)),
 		fact("scopes", scopes(s.Token, " ")),
 		fact("credentials", fmt.Sprintf("Secret %s, keys %s and %s", ref.Name, ref.ClientIDKey, ref.ClientSecretKey)),
-		fact("renewal", fmt.Sprintf("after %d %% of the life", spec.RenewalPercent)),
+		fact("renewal", fmt.Sprintf("after %d %% of the lifetime", spec.RenewalPercent)),
 	)
 }
 
@@ -211,7 +211,7 @@ func (s *status) secret() {
 	case s.Secret.Missing:
 		s.rows([]text{in(yellow, "does not exist")})
 	case s.Secret.Foreign:
-		s.rows([]text{in(red, "is not of this PayUToken, and is left alone")})
+		s.rows([]text{in(red, "does not belong to this PayUToken, and is not changed")})
 	default:
 		s.rows(fact("keys", strings.Join(s.Secret.Keys, ", ")), fact("type", s.Secret.Type),
 			fact("granted", cmp.Or(s.Token.Status.Scope, "unknown")))
@@ -244,7 +244,7 @@ func (s *status) events() {
 		return
 	}
 	if len(s.Events) == 0 {
-		s.rows([]text{in(faint, "none (the API server keeps events for an hour, unless it was told otherwise)")})
+		s.rows([]text{in(faint, "none (by default, the API server keeps events for one hour)")})
 		return
 	}
 	var rows [][]text
@@ -258,7 +258,7 @@ func (s *status) events() {
 	s.rows(rows...)
 }
 
-// LastSeen is when an event happened last.
+// LastSeen is when an event last happened.
 func LastSeen(e corev1.Event) time.Time {
 	switch {
 	case e.Series != nil:

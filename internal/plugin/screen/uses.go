@@ -9,23 +9,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Way is how a container gets a Secret.
+// Way is how a container uses a Secret.
 type Way string
 
 // The ways.
 const (
-	Directory Way = "directory" // the kubelet brings a changed Secret into the files
+	Directory Way = "directory" // the kubelet updates the files after a change
 	SubPath   Way = "subPath"   // one file, as it was when the container started
 	Env       Way = "env"       // as it was when the container started
 )
 
-// Use is one way in which a container of a pod gets a Secret.
+// Use is one use of a Secret by a container of a pod.
 type Use struct {
 	Pod, Owner, Container string
 	Way                   Way
 	// Where is the path of a mount or the name of a variable.
 	Where string
-	// Since is when the container started; zero if it does not run.
+	// Since is when the container started; zero if it is not running.
 	Since time.Time
 }
 
@@ -131,7 +131,7 @@ func (s *status) uses() {
 	}
 	s.rows(rows...)
 	if stuck {
-		s.prose(plain, indent, s.width, "Variables and subPath mounts keep what they had when the container started: mount the Secret as a directory instead.")
+		s.prose(plain, indent, s.width, "Variables and subPath mounts keep the value from when the container started: mount the Secret as a directory instead.")
 	}
 }
 
@@ -140,7 +140,7 @@ func (s *status) isOld(u Use) bool {
 	return u.Way != Directory && !u.Since.IsZero() && u.Since.Before(timeOf(s.Token.Status.FetchedAt))
 }
 
-// groups puts those uses together that replicas have alike.
+// groups groups the equal uses of replicas.
 func (s *status) groups() (groups [][]Use) {
 	type kind struct {
 		owner, container, where string

@@ -11,7 +11,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// Health is how a PayUToken fares, the worst first.
+// Health is the state of a PayUToken, the worst first.
 type Health int
 
 // The kinds of health.
@@ -19,16 +19,16 @@ const (
 	Failed    Health = iota // no valid token, and a person must act
 	Down                    // no valid token
 	Silent                  // the operator has not done what was due
-	Failing                 // a valid token, and trouble to get the next one
-	Waiting                 // the operator has yet to look at it
+	Failing                 // a valid token, and failing requests for the next one
+	Waiting                 // the operator has not reconciled it yet
 	Suspended               // a valid token, which is not renewed
 	Well
 )
 
-// Reasons that no condition has: what only the clock tells.
+// Reasons that no condition has, since only the clock shows them.
 const (
-	reasonExpired = "Expired" // the token is dead, and the status does not say so
-	reasonOverdue = "Overdue" // the renewal is
+	reasonExpired = "Expired" // the token has expired, and the status does not say so
+	reasonOverdue = "Overdue" // the renewal is overdue
 	reasonNotSeen = "NotSeen" // it is not new, and has no status
 	reasonWaiting = "Waiting"
 )
@@ -36,14 +36,14 @@ const (
 // patience is how late the operator may be before it is called silent.
 const patience = time.Minute
 
-// Verdict is what a PayUToken's status and the clock say together. The clock has the last word: a status that nobody
-// keeps up to date says Ready for ever.
+// Verdict is the state of a PayUToken by its status and the clock. The clock wins: a status that no operator updates says
+// Ready for ever.
 type Verdict struct {
 	Health Health
-	// Valid is true if there is a token that works.
+	// Valid is true if the Secret holds a valid token.
 	Valid  bool
 	Reason string
-	// Message is what the operator says of trouble.
+	// Message is the message of the failing condition.
 	Message string
 }
 
@@ -74,7 +74,7 @@ func Judge(t *v1alpha1.PayUToken, now time.Time) Verdict {
 	}
 }
 
-// Sort puts the worst first and, of those that fare alike, the one whose token ends first.
+// Sort sorts PayUTokens, the worst first, then by expiry.
 func Sort(tokens []v1alpha1.PayUToken, now time.Time) {
 	slices.SortStableFunc(tokens, func(a, b v1alpha1.PayUToken) int {
 		return cmp.Or(
@@ -98,7 +98,7 @@ func (v Verdict) colour() colour {
 	}
 }
 
-// ready is the Ready condition as it deserves to be read now.
+// ready is the status of the Ready condition, corrected by the clock.
 func (v Verdict) ready() string {
 	switch {
 	case v.Valid:
@@ -123,11 +123,11 @@ func expired(t *v1alpha1.PayUToken, now time.Time) bool {
 	return t.Status.ExpiresAt != nil && !now.Before(t.Status.ExpiresAt.Time)
 }
 
-// due is when the operator asks PayU next; the end of time if it does not say.
+// due is when the next request to PayU is due; never if the status does not say.
 func due(t *v1alpha1.PayUToken) time.Time {
 	renew, next := timeOf(t.Status.RenewAt), timeOf(t.Status.NextAttemptAt)
 	switch {
-	case !next.IsZero() && t.Status.Failures > 0, next.After(renew): // after a failure it does not wait for the renewal
+	case !next.IsZero() && t.Status.Failures > 0, next.After(renew): // after a failure the next attempt counts, not the renewal
 		return next
 	case renew.IsZero():
 		return never
