@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -55,7 +54,6 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	setUpLogging(o)
-	saveMemory()
 	respectLimit(containerLimit)
 	payuClient, err := newPayUClient(o)
 	if err != nil {
@@ -71,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 	if err := preflight(ctx, config, o); err != nil {
 		return err
 	}
-	mgr, err := newManager(ctx, config, o, payuClient)
+	mgr, err := newManager(config, o, payuClient)
 	if err != nil {
 		return err
 	}
@@ -136,15 +134,21 @@ func restConfig(o options) (*rest.Config, error) {
 	}
 	config.QPS, config.Burst = o.kubeAPIQPS, o.kubeAPIBurst
 	config.UserAgent = v1alpha1.ManagedBy + "/" + version
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return bounded{next: next, limit: requestLimit} })
 	return config, nil
 }
 
-func newManager(ctx context.Context, config *rest.Config, o options, payuClient *payu.Client) (ctrl.Manager, error) {
+func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.Manager, error) {
 	lease, err := newLeadership(config, o)
 	if err != nil {
 		return nil, err
 	}
+	namespaces, err := newNamespaces(config, o)
+	if err != nil {
+		return nil, err
+	}
 	options, mayAsk := managerOptions(o), func() bool { return true }
+	options.NewCache = namespaces.NewCache
 	if o.leaderElect {
 		options.LeaderElectionResourceLockInterface, mayAsk = lease, lease.isSure
 	}
@@ -153,17 +157,13 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 		return nil, err
 	}
 	lease.announceBy(mgr.GetEventRecorderFor(v1alpha1.ManagedBy)) //nolint:staticcheck // leader election knows no other kind
-	others, err := controller.NewOthersCache(mgr, o.watchNamespaces)
-	if err != nil {
-		return nil, err
-	}
 	events := controller.NewEventWriter(mgr.GetClient(), clock.RealClock{})
 	if err := mgr.Add(events); err != nil {
 		return nil, err
 	}
 	reconciler := &controller.Reconciler{
 		Client: mgr.GetClient(),
-		Others: others,
+		Others: mgr.GetClient(),
 		Live:   mgr.GetAPIReader(),
 		Grants: &grant.Registry{
 			Request: payuClient.Token,
@@ -178,13 +178,10 @@ func newManager(ctx context.Context, config *rest.Config, o options, payuClient 
 		PropagationMargin: o.propagationMargin,
 		Workers:           o.maxConcurrentReconciles,
 	}
-	if err := reconciler.Register(ctx, mgr, others); err != nil {
+	if err := reconciler.Register(mgr, namespaces); err != nil {
 		return nil, err
 	}
-	if err := mgr.Add(&memoryKeeper{}); err != nil {
-		return nil, err
-	}
-	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}})
+	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}}, namespaces)
 	return mgr, addProbes(mgr, reconciler)
 }
 
@@ -193,7 +190,6 @@ func managerOptions(o options) manager.Options {
 	_ = corev1.AddToScheme(scheme)
 	_ = eventsv1.AddToScheme(scheme)
 	_ = v1alpha1.AddToScheme(scheme)
-	selector, _ := labels.Parse(o.watchLabelSelector) // validated
 	options := manager.Options{
 		Scheme:         scheme,
 		LeaderElection: o.leaderElect,
@@ -207,7 +203,6 @@ func managerOptions(o options) manager.Options {
 		HealthProbeBindAddress:        o.healthProbeBindAddress,
 		PprofBindAddress:              o.pprofBindAddress,
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsBindAddress, SecureServing: o.metricsSecure},
-		Cache:                         controller.CacheOptions(o.watchNamespaces, selector),
 		GracefulShutdownTimeout:       ptr.To(o.tokenRequestTimeout + 15*time.Second),
 	}
 	if o.metricsSecure {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,22 +25,12 @@ type access struct {
 	remedy                       string
 }
 
-// needs returns the access that the operator needs, with these options.
+// needs returns the access without which the operator does not start, with these options. What is missing in one of
+// --watch-namespaces is found while it runs: see namespaceCheck.
 func needs(o options) []access {
-	namespaces := o.watchNamespaces
-	if len(namespaces) == 0 {
-		namespaces = []string{""}
-	}
-	const remedy = "apply config/rbac, or name the namespaces that Roles exist for with --watch-namespaces"
 	var list []access
-	for _, namespace := range namespaces {
-		list = append(list,
-			access{group: v1alpha1.GroupVersion.Group, resource: "payutokens", namespace: namespace, remedy: remedy,
-				verbs: []string{"get", "list", "watch"}},
-			access{group: v1alpha1.GroupVersion.Group, resource: "payutokens", subresource: "status", namespace: namespace, remedy: remedy,
-				verbs: []string{"patch"}},
-			access{resource: "secrets", namespace: namespace, remedy: remedy,
-				verbs: []string{"get", "list", "watch", "create", "patch", "delete"}})
+	if len(o.watchNamespaces) == 0 {
+		list = workIn("", "apply config/rbac, or name the namespaces that Roles exist for with --watch-namespaces")
 	}
 	if o.leaderElect {
 		list = append(list, access{group: "coordination.k8s.io", resource: "leases", namespace: o.leaderElectionNamespace, name: o.leaderElectionID,
@@ -51,11 +40,21 @@ func needs(o options) []access {
 	return list
 }
 
+// workIn returns the access that the operator needs in a namespace; in all if it is empty.
+func workIn(namespace, remedy string) []access {
+	return []access{
+		{group: v1alpha1.GroupVersion.Group, resource: "payutokens", namespace: namespace, remedy: remedy,
+			verbs: []string{"get", "list", "watch"}},
+		{group: v1alpha1.GroupVersion.Group, resource: "payutokens", subresource: "status", namespace: namespace, remedy: remedy,
+			verbs: []string{"patch"}},
+		{resource: "secrets", namespace: namespace, remedy: remedy,
+			verbs: []string{"get", "list", "watch", "create", "patch", "delete"}},
+	}
+}
+
 // preflight finds out, before anything starts, whether the cluster answers, has the CRD, and lets the operator do
 // its work. Its error says in one line what is missing and where.
 func preflight(ctx context.Context, config *rest.Config, o options) error {
-	config = rest.CopyConfig(config)
-	config.Timeout = 15 * time.Second
 	server, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("API server %s: %w", config.Host, err)
@@ -75,7 +74,7 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return fmt.Errorf("API server %s: %w", config.Host, err)
 	}
-	return checkAccess(ctx, reviews.SelfSubjectAccessReviews(), o)
+	return checkAccess(ctx, reviews.SelfSubjectAccessReviews(), needs(o))
 }
 
 // checkAddresses finds out whether the addresses to serve on are free: the manager would tell late, and beside much else.
@@ -103,16 +102,32 @@ func checkAddress(ctx context.Context, address string) error {
 	return listener.Close()
 }
 
-func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, o options) error {
-	for _, a := range needs(o) {
-		if err := a.check(ctx, reviews); err != nil {
-			return err
+func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface, list []access) error {
+	for _, a := range list {
+		missing, err := a.missing(ctx, reviews)
+		if err != nil {
+			return fmt.Errorf("asking the API server for the operator's permissions: %w", err)
+		}
+		if len(missing) > 0 {
+			return &lacking{access: a, verbs: missing}
 		}
 	}
 	return nil
 }
 
-func (a access) check(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface) error {
+// lacking says what the operator may not do.
+type lacking struct {
+	access
+	verbs []string
+}
+
+// Error implements error.
+func (l *lacking) Error() string {
+	return fmt.Sprintf("no permission to %s %s %s: %s", strings.Join(l.verbs, ", "), l.access, where(l.namespace), l.remedy)
+}
+
+// missing returns the verbs that the operator may not use.
+func (a access) missing(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface) ([]string, error) {
 	var missing []string
 	for _, verb := range a.verbs {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
@@ -121,16 +136,13 @@ func (a access) check(ctx context.Context, reviews authorizationclient.SelfSubje
 			}}}
 		answer, err := reviews.Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {
-			return fmt.Errorf("asking the API server for the operator's permissions: %w", err)
+			return nil, err
 		}
 		if !answer.Status.Allowed {
 			missing = append(missing, verb)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return fmt.Errorf("no permission to %s %s %s: %s", strings.Join(missing, ", "), a, where(a.namespace), a.remedy)
+	return missing, nil
 }
 
 func (a access) String() string {

@@ -19,12 +19,12 @@ import (
 // shop is the namespace of the tour.
 const shop = "shop"
 
-// within bounds a wait for something promised. When the time is up, the error says so.
+// within limits a wait for a promise. After the limit, the error names the promise.
 func within(ctx context.Context, limit time.Duration, promise string) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not seen within %s: %s", rounded(limit), promise))
 }
 
-// events watches one object of the shop. What the object is now comes first.
+// events watches one object of the shop, beginning with its current state.
 func (t *tour) events(ctx context.Context, list client.ObjectList, name string) (watch.Interface, error) {
 	w, err := t.client.Watch(ctx, list, client.InNamespace(shop), client.MatchingFields{"metadata.name": name})
 	if err != nil {
@@ -33,7 +33,7 @@ func (t *tour) events(ctx context.Context, list client.ObjectList, name string) 
 	return w, nil
 }
 
-// follow hands every event of a watch to see, until that returns true or an error.
+// follow passes every event of a watch to see, until that returns true or an error.
 func follow(ctx context.Context, w watch.Interface, see func(watch.Event) (bool, error)) error {
 	defer w.Stop()
 	for event := range w.ResultChan() {
@@ -50,7 +50,7 @@ func follow(ctx context.Context, w watch.Interface, see func(watch.Event) (bool,
 	return errors.New("the API server ended a watch: start the demo again")
 }
 
-// awaitToken waits until a PayUToken is as it is wanted.
+// awaitToken waits until a PayUToken is as wanted.
 func (t *tour) awaitToken(ctx context.Context, name string, wanted func(*v1alpha1.PayUToken) (bool, error)) (*v1alpha1.PayUToken, error) {
 	w, err := t.events(ctx, &v1alpha1.PayUTokenList{}, name)
 	if err != nil {
@@ -64,7 +64,7 @@ func (t *tour) awaitToken(ctx context.Context, name string, wanted func(*v1alpha
 	return token, err
 }
 
-// healthyToken waits until a PayUToken is Ready, and nothing is wrong with it.
+// healthyToken waits until a PayUToken is Ready, without a failure.
 func (t *tour) healthyToken(ctx context.Context, name string) (*v1alpha1.PayUToken, error) {
 	return t.awaitToken(ctx, name, func(token *v1alpha1.PayUToken) (bool, error) {
 		return isReady(token) && meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionRefreshed) &&
@@ -84,7 +84,7 @@ func condition(token *v1alpha1.PayUToken, kind string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-// target returns the Secret that the tour looks at.
+// target returns the Secret of the tour.
 func (t *tour) target(ctx context.Context) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	if err := t.client.Get(ctx, client.ObjectKey{Namespace: shop, Name: targetName}, secret); err != nil {
@@ -108,7 +108,7 @@ func (t *tour) show(ctx context.Context, args ...string) error {
 	return err
 }
 
-// shellLine quotes for a shell what needs it.
+// shellLine quotes arguments for a shell.
 func shellLine(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {

@@ -10,7 +10,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// mistake is what a user mistypes.
+// mistake is a user's typing error.
 const mistake = `{"stringData":{"client_secret":"mistyped"}}`
 
 func (t *tour) breakCredentials(ctx context.Context) error {
@@ -36,7 +36,7 @@ func (t *tour) breakCredentials(ctx context.Context) error {
 	return t.judgeRefusal(ctx, before)
 }
 
-// awaitRefusal waits until the status tells of the wrong credentials, and that a person must act.
+// awaitRefusal waits until the status reports the wrong credentials, and that a person must act.
 func (t *tour) awaitRefusal(ctx context.Context) (*v1alpha1.PayUToken, error) {
 	ctx, cancel := within(ctx, readyLimit, "PayUToken "+tokenName+" is InvalidClient")
 	defer cancel()
@@ -46,7 +46,7 @@ func (t *tour) awaitRefusal(ctx context.Context) (*v1alpha1.PayUToken, error) {
 	})
 }
 
-// judgeRefusal sees that the Secret is the same to the byte, and that its token works as before.
+// judgeRefusal checks that the Secret is unchanged, and that its token still works.
 func (t *tour) judgeRefusal(ctx context.Context, before moment) error {
 	after, err := t.now(ctx)
 	if err != nil {
@@ -58,7 +58,7 @@ func (t *tour) judgeRefusal(ctx context.Context, before moment) error {
 	if err := t.mustWork(ctx, "the token in the Secret still works: 200", accessToken(after.secret)); err != nil {
 		return err
 	}
-	t.found(promiseRefusal, "InvalidClient after %s, the Secret untouched", counted(after.requests-before.requests))
+	t.found(promiseRefusal, "InvalidClient after %s, the Secret unchanged", counted(after.requests-before.requests))
 	return nil
 }
 
@@ -94,9 +94,9 @@ func (t *tour) awaitReady(ctx context.Context) error {
 	return err
 }
 
-// awaitHealth waits until the status speaks of the refusal no more, at the latest after the next renewal.
+// awaitHealth waits until the status no longer reports the refusal, at the latest after the next renewal.
 func (t *tour) awaitHealth(ctx context.Context, start time.Time) error {
-	ctx, cancel := within(ctx, tokenLife, "the status of PayUToken "+tokenName+" speaks of the wrong credentials no more")
+	ctx, cancel := within(ctx, tokenLife, "the status of PayUToken "+tokenName+" no longer reports the wrong credentials")
 	defer cancel()
 	if _, err := t.healthyToken(ctx, tokenName); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (t *tour) awaitHealth(ctx context.Context, start time.Time) error {
 	return nil
 }
 
-// how says what it took to be Ready again.
+// how says what was necessary to be Ready again.
 func how(requests int) string {
 	if requests == 0 {
 		return "without a token request: the token was made from these credentials"

@@ -12,23 +12,23 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
-// summarize repeats what was promised and seen, and counts the token requests.
+// summarize lists the promises and the observations, and counts the token requests.
 func (t *tour) summarize(ctx context.Context) error {
 	counters, err := t.simulator.Counters(ctx)
 	if err != nil {
 		return err
 	}
-	t.heading(0, "What was promised, and what was seen")
+	t.heading(0, "Promised and observed")
 	var rows [][]string
 	for _, f := range t.findings {
 		rows = append(rows, []string{f.promise, f.seen})
 	}
 	t.say("%s", table(rows))
-	t.say("Token requests in all: %d (%s)", counters.Total(), strings.Join(perClient(counters.Requests), "; "))
+	t.say("Token requests in total: %d (%s)", counters.Total(), strings.Join(perClient(counters.Requests), "; "))
 	return nil
 }
 
-// perClient lists what the clients were answered, and how often.
+// perClient lists the responses to each client, and how many.
 func perClient(requests map[string]map[string]int) []string {
 	var list []string
 	for _, client := range slices.Sorted(maps.Keys(requests)) {
@@ -41,7 +41,7 @@ func perClient(requests map[string]map[string]int) []string {
 	return list
 }
 
-// keepRunning leaves everything to the user, until Ctrl-C.
+// keepRunning keeps everything running for the user, until Ctrl-C.
 func (t *tour) keepRunning(ctx context.Context) error {
 	t.heading(0, "Everything keeps running until Ctrl-C. In another terminal:")
 	admin := t.simulator.BaseURL
@@ -49,7 +49,7 @@ func (t *tour) keepRunning(ctx context.Context) error {
 	t.say("export PATH=%s:$PATH   # for kubectl", filepath.Dir(t.cluster.KubectlPath))
 	t.command("kubectl get payutokens -n " + shop + " --watch")
 	t.command("kubectl describe payutoken " + tokenName + " -n " + shop)
-	t.say("\nHave PayU give the same token again; have it fail twice; see what it was asked:")
+	t.say("\nMake PayU reuse tokens; make it fail twice; count its requests:")
 	t.command(`curl -X PATCH -d '{"mode":"reuse"}' ` + admin + "/admin/settings")
 	t.command(`curl -d '{"error":"server_error","times":2}' ` + admin + "/admin/faults")
 	t.command("curl " + admin + "/admin/counters")
@@ -66,10 +66,10 @@ func (t *tour) keepRunning(ctx context.Context) error {
 	return nil
 }
 
-// farewell says how it ended, once nothing is left.
+// farewell prints the result after the cleanup.
 func (t *tour) farewell(err error) error {
 	if err == nil {
-		t.heading(0, "All of it happened. Everything is stopped and removed.")
+		t.heading(0, "All promises were kept. Everything is stopped and removed.")
 	}
 	return err
 }

@@ -1,11 +1,11 @@
 // Command demo is a tour of the operator in about a minute, on one machine and without PayU: a real Kubernetes API
 // server, a simulator of PayU's token server, and the operator between them.
 //
-//	go run ./hack/demo          the tour; exits 0 if all that it promises was seen
-//	go run ./hack/demo --keep   the tour, then everything stays up until Ctrl-C
+//	go run ./hack/demo          the tour; exits with 0 if all promises were kept
+//	go run ./hack/demo --keep   the tour, then everything keeps running until Ctrl-C
 //
-// Whatever happens, it stops every process that it started and removes its files. Only a failure leaves the logs of the
-// operator and the simulator behind, and says where.
+// It always stops every process that it started and removes its files. Only after a failure it keeps the logs of the
+// operator and the simulator, and says where.
 package main
 
 import (
@@ -31,14 +31,14 @@ type options struct {
 
 func main() {
 	var o options
-	pflag.BoolVar(&o.keep, "keep", false, "leave everything running after the tour, until Ctrl-C")
-	pflag.StringVar(&o.managerPath, "manager", "", "a `program` built before from cmd/manager; by default bin/manager is built")
-	pflag.StringVar(&o.simulatorPath, "simulator", "", "a `program` built before from cmd/payu-simulator; by default bin/payu-simulator is built")
+	pflag.BoolVar(&o.keep, "keep", false, "keep everything running after the tour, until Ctrl-C")
+	pflag.StringVar(&o.managerPath, "manager", "", "path of a `program` built from cmd/manager; by default the demo builds bin/manager")
+	pflag.StringVar(&o.simulatorPath, "simulator", "", "path of a `program` built from cmd/payu-simulator; by default the demo builds bin/payu-simulator")
 	pflag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "demo shows the operator at work, in about a minute.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
 	}
 	pflag.Parse()
-	ctrl.SetLogger(logr.Discard()) // the tour tells what matters
+	ctrl.SetLogger(logr.Discard()) // the tour prints what matters
 	klog.SetLogger(logr.Discard())
 
 	err := run(o)
@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// run makes the tour, and cleans up after it.
+// run runs the tour, and cleans up after it.
 func run(o options) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)

@@ -9,15 +9,15 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
-// grace is how long a process may take to end when it is asked to.
+// grace is how long a process may take to stop.
 const grace = 10 * time.Second
 
-// logTo makes the file that a program's stderr goes to.
+// logTo creates the file for a program's stderr.
 func (t *tour) logTo(name string) (*os.File, error) {
 	return os.Create(filepath.Join(t.logs, name+".log"))
 }
 
-// attend ends the tour if a process ends before, and the process after the tour.
+// attend stops the tour if a process ends early, and the process after the tour.
 func (t *tour) attend(name string, p *process.Process) {
 	go func() {
 		<-p.Ended()

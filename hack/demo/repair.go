@@ -17,7 +17,7 @@ func (t *tour) deleteSecret(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx, patience, "the deleted Secret is back")
+	ctx, cancel := within(ctx, patience, "the deleted Secret is restored")
 	defer cancel()
 	w, err := t.events(ctx, &corev1.SecretList{}, targetName)
 	if err != nil {
@@ -31,13 +31,13 @@ func (t *tour) deleteSecret(ctx context.Context) error {
 	return t.judgeRepair(ctx, before, <-away)
 }
 
-// moment is what the tour compares with: the Secret, and the number of token requests for it so far.
+// moment is a state to compare with: the Secret, and the number of token requests so far.
 type moment struct {
 	secret   *corev1.Secret
 	requests int
 }
 
-// undisturbed waits until no renewal is near, and returns what is there then.
+// undisturbed waits until no renewal is near, and returns that moment.
 func (t *tour) undisturbed(ctx context.Context) (moment, error) {
 	ctx, cancel := within(ctx, patience, "a fresh token")
 	defer cancel()
@@ -59,13 +59,13 @@ func (t *tour) now(ctx context.Context) (moment, error) {
 	return moment{secret, requests}, err
 }
 
-// absence is for how long a Secret was away.
+// absence is how long a Secret was missing.
 type absence struct {
 	time.Duration
 	err error
 }
 
-// absent watches a Secret be deleted and come back.
+// absent watches the deletion and the return of a Secret.
 func absent(ctx context.Context, w watch.Interface) absence {
 	var deleted time.Time
 	err := follow(ctx, w, func(event watch.Event) (bool, error) {
@@ -89,12 +89,12 @@ func (t *tour) judgeRepair(ctx context.Context, before moment, away absence) err
 	requests := after.requests - before.requests
 	switch {
 	case away.Duration > repairLimit:
-		return fmt.Errorf("the deleted Secret was back after %s, not within %s", rounded(away.Duration), repairLimit)
+		return fmt.Errorf("the deleted Secret was restored after %s, not within %s", rounded(away.Duration), repairLimit)
 	case accessToken(after.secret) != accessToken(before.secret):
 		return errors.New("the deleted Secret came back with another token")
 	case requests != 0:
-		return fmt.Errorf("the operator asked PayU %d times to repair a Secret", requests)
+		return fmt.Errorf("the operator sent %d requests to PayU to repair a Secret", requests)
 	}
-	t.found(promiseRepair, "back after %s, the same token, %s", rounded(away.Duration), counted(requests))
+	t.found(promiseRepair, "restored after %s, the same token, %s", rounded(away.Duration), counted(requests))
 	return nil
 }

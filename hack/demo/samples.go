@@ -17,7 +17,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
-// The samples that the tour looks at.
+// The samples of the tour.
 const (
 	samples         = "config/samples"
 	credentialsFile = samples + "/credentials.yaml"
@@ -26,7 +26,7 @@ const (
 	targetName      = "payment-links-token"
 )
 
-// sampleClients returns the OAuth clients that the sample credentials are of, by the name of their Secret.
+// sampleClients returns the OAuth clients of the sample credentials, by the name of their Secret.
 func sampleClients() (map[string]payutest.Client, error) {
 	file, err := os.Open(credentialsFile)
 	if err != nil {
@@ -61,7 +61,7 @@ func clientIn(secret corev1.Secret) payutest.Client {
 	return client
 }
 
-// writeClients writes the clients into a file that the simulator reads.
+// writeClients writes the clients to a file for the simulator.
 func writeClients(folder string, clients map[string]payutest.Client) (string, error) {
 	content, err := json.Marshal(slices.Collect(maps.Values(clients)))
 	if err != nil {

@@ -77,10 +77,10 @@ func (s *screen) heading(number int, name string) {
 	s.print("\n" + s.paint(faint, elapsed) + " " + s.paint(bold, name))
 }
 
-// say tells what is done.
+// say prints what happens.
 func (s *screen) say(format string, args ...any) { s.lines("", fmt.Sprintf(format, args...)) }
 
-// saw tells what has come of it.
+// saw prints the result.
 func (s *screen) saw(format string, args ...any) { s.lines(green, "-> "+fmt.Sprintf(format, args...)) }
 
 // command shows what a user would type.
@@ -89,7 +89,7 @@ func (s *screen) command(line string) { s.lines(cyan, "$ "+line) }
 // output shows what a command prints.
 func (s *screen) output(text string) { s.lines(faint, text) }
 
-// interruption tells at once that the end has begun: to stop takes a moment.
+// interruption says at once that the demo stops, since that takes a moment.
 func (s *screen) interruption(cause error) {
 	if errors.Is(cause, process.ErrInterrupted) {
 		s.lines("", "\nStopping everything ...")
@@ -107,7 +107,7 @@ func table(rows [][]string) string {
 	return b.String()
 }
 
-// masked shows the beginning of a secret value, and of a short one nothing.
+// masked shows the beginning of a secret value, and nothing of a short one.
 func masked(value string) string {
 	if len(value) < 16 {
 		return "..."
@@ -115,7 +115,7 @@ func masked(value string) string {
 	return value[:4] + "..."
 }
 
-// rounded shows of a duration what a reader cares about.
+// rounded rounds a duration for a reader.
 func rounded(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:
@@ -126,7 +126,7 @@ func rounded(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// sinceCommand shows the time from a command's start until now, and how much of it was the command's own.
+// sinceCommand shows the time from a command's start until now, and how much of it the command took.
 func sinceCommand(start, end time.Time) string {
 	return fmt.Sprintf("%s, of which kubectl took %s", rounded(time.Since(start)), rounded(end.Sub(start)))
 }
@@ -142,5 +142,5 @@ func counted(requests int) string {
 	return fmt.Sprintf("%d token requests", requests)
 }
 
-// clock is the time of day in UTC, as it stands in the Secrets.
+// clock is the time of day in UTC, as in the Secrets.
 func clock(t time.Time) string { return t.UTC().Format(time.TimeOnly) }

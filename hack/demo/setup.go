@@ -24,7 +24,7 @@ func (t *tour) startControlPlane(context.Context) error {
 	if t.clients, err = sampleClients(); err != nil {
 		return err
 	}
-	t.say("The real kube-apiserver and etcd, without nodes.")
+	t.say("A real kube-apiserver and etcd, without nodes.")
 	if t.cluster, err = testcluster.Start(); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (t *tour) startSimulator(ctx context.Context) error {
 	if t.simulator, err = startSimulator(ctx, t, clientsFile); err != nil {
 		return err
 	}
-	t.say("It knows the clients of %s.\nIts tokens live for %s, so that a short tour sees renewals.", credentialsFile, tokenLife)
+	t.say("It has the clients of %s.\nIts tokens are valid for %s, so that a short tour sees renewals.", credentialsFile, tokenLife)
 	t.saw("listens on %s, with a certificate of its own CA", t.simulator.URL)
 	return nil
 }
@@ -87,7 +87,7 @@ func (t *tour) startOperator(ctx context.Context) error {
 	if err := t.launchManager(account.Kubeconfig); err != nil {
 		return err
 	}
-	t.say("There is no node for its Deployment, so bin/manager runs here: with that RBAC and no more,\nand led to the simulator by --test-base-url and --ca-file.")
+	t.say("There is no node for its Deployment, so bin/manager runs here, with only that RBAC.\n--test-base-url and --ca-file point it to the simulator.")
 	if err := t.awaitManager(ctx); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (t *tour) startOperator(ctx context.Context) error {
 	return nil
 }
 
-// launchManager starts the operator as its ServiceAccount. --propagation-margin is for tokens of hours: it would have
-// those of seconds renewed at half of their life.
+// launchManager starts the operator as its ServiceAccount. --propagation-margin is for tokens of hours: with it, tokens
+// of seconds would be renewed at half of their lifetime.
 func (t *tour) launchManager(kubeconfig string) error {
 	var err error
 	if t.probes, err = process.FreeAddress(); err != nil {

@@ -15,7 +15,7 @@ import (
 // tokenLife is short, so that a tour of a minute sees renewals.
 const tokenLife = 20 * time.Second
 
-// simulator is PayU's token server and a resource behind it, played by a process of its own.
+// simulator is PayU's token server and a resource that takes its tokens, in another process.
 type simulator struct {
 	*process.Simulator
 	http *http.Client
@@ -50,7 +50,7 @@ func clientTrusting(caFile string) (*http.Client, error) {
 	return &http.Client{Transport: transport, Timeout: patience}, nil
 }
 
-// use calls the resource with a token, as a program of the merchant would call PayU, and returns the HTTP status.
+// use calls the resource with a token, as a workload would call PayU, and returns the HTTP status.
 func (s *simulator) use(ctx context.Context, token string) (int, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/resource", nil)
 	if err != nil {

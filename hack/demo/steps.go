@@ -13,7 +13,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// What is promised.
+// The limits of the promises.
 const (
 	readyLimit  = 10 * time.Second
 	repairLimit = time.Second
@@ -22,10 +22,10 @@ const (
 // The promises, as the summary names them.
 const (
 	promiseReady     = "Ready within seconds"
-	promiseRenewal   = "renewed in time, and Ready all the while"
-	promiseRepair    = "a lost Secret is back within a second"
-	promiseRefusal   = "wrong credentials show, and harm nothing"
-	promiseCorrected = "right credentials are taken up"
+	promiseRenewal   = "renewed in time, and always Ready"
+	promiseRepair    = "a deleted Secret is restored within a second"
+	promiseRefusal   = "wrong credentials are reported, and do no harm"
+	promiseCorrected = "corrected credentials are used"
 )
 
 func (t *tour) askForTokens(ctx context.Context) error {
@@ -55,10 +55,10 @@ func (t *tour) lookIntoSecret(ctx context.Context) error {
 	}
 	t.say("Secret %s holds (secret values are shortened):", targetName)
 	t.output(table(shownData(secret)))
-	return t.mustWork(ctx, "it works: GET /resource with it is answered with 200", accessToken(secret))
+	return t.mustWork(ctx, "it works: GET /resource with it returns 200", accessToken(secret))
 }
 
-// shownData returns the keys and values of a Secret, with those masked that are not known to be public.
+// shownData returns the keys and values of a Secret, and masks all values that are not known to be public.
 func shownData(secret *corev1.Secret) [][]string {
 	var rows [][]string
 	for _, key := range slices.Sorted(maps.Keys(secret.Data)) {
@@ -81,7 +81,7 @@ func (t *tour) mustWork(ctx context.Context, text string, tokens ...string) erro
 			return fmt.Errorf("using token %s: %w", masked(token), err)
 		}
 		if status != http.StatusOK {
-			return fmt.Errorf("PayU's resource answers token %s with %d, not with 200", masked(token), status)
+			return fmt.Errorf("PayU's resource returns %[2]d for token %[1]s, not 200", masked(token), status)
 		}
 	}
 	t.saw("%s", text)
@@ -89,7 +89,7 @@ func (t *tour) mustWork(ctx context.Context, text string, tokens ...string) erro
 }
 
 func (t *tour) seeRenewals(ctx context.Context) error {
-	t.say("A token is renewed at 67 %% of its life, here after 12 to 13 s. Waiting ...")
+	t.say("A token is renewed at 67 %% of its lifetime, here after 12 to 13 s. Waiting ...")
 	for range 2 {
 		if err := t.seeRenewal(ctx); err != nil {
 			return err
@@ -98,7 +98,7 @@ func (t *tour) seeRenewals(ctx context.Context) error {
 	return nil
 }
 
-// seeRenewal waits for one renewal, and tries the new token and the one before.
+// seeRenewal waits for one renewal, and uses the new token and the previous one.
 func (t *tour) seeRenewal(ctx context.Context) error {
 	before, err := t.target(ctx)
 	if err != nil {
@@ -115,15 +115,15 @@ func (t *tour) seeRenewal(ctx context.Context) error {
 	if accessToken(after) == accessToken(before) {
 		return fmt.Errorf("the renewal left token %s in the Secret", masked(accessToken(before)))
 	}
-	t.say("%s (expires_at %s) has become %s (%s)", masked(accessToken(before)), before.Data[v1alpha1.KeyExpiresAt],
+	t.say("%s (expires_at %s) was replaced by %s (%s)", masked(accessToken(before)), before.Data[v1alpha1.KeyExpiresAt],
 		masked(accessToken(after)), after.Data[v1alpha1.KeyExpiresAt])
-	t.found(promiseRenewal, "in the Secret %s before the end of the old one", rounded(left))
+	t.found(promiseRenewal, "in the Secret %s before the old one expires", rounded(left))
 	return t.mustWork(ctx, "the new token works, and so does the old one that a pod may still have: 200, 200",
 		accessToken(after), accessToken(before))
 }
 
-// awaitRenewal waits until the token in the Secret is another one, and returns how much was left of the former one.
-// Ready must stay True all the while.
+// awaitRenewal waits for another token in the Secret, and returns how long the former one is still valid.
+// Ready must stay True.
 func (t *tour) awaitRenewal(ctx context.Context) (time.Duration, error) {
 	old, err := t.healthyToken(ctx, tokenName)
 	if err != nil {

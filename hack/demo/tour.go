@@ -16,7 +16,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
-// patience is how long to wait for what takes a moment.
+// patience limits short waits.
 const patience = 15 * time.Second
 
 // tour is one run of the demo.
@@ -25,8 +25,8 @@ type tour struct {
 	*screen
 	end context.CancelCauseFunc
 
-	logs      string // a folder that outlives a failure
-	private   string // a folder that does not: credentials
+	logs      string // a folder that is kept after a failure
+	private   string // a folder that is not: credentials
 	clients   map[string]payutest.Client
 	cluster   *testcluster.Cluster
 	client    client.WithWatch
@@ -38,7 +38,7 @@ type tour struct {
 	cleanups []func() error
 }
 
-// finding is something promised that was seen.
+// finding is a promise that was kept.
 type finding struct{ promise, seen string }
 
 func newTour(o options, end context.CancelCauseFunc) (*tour, error) {
@@ -63,7 +63,7 @@ func (t *tour) steps() []step {
 		{"Build the operator and the simulator", t.build},
 		{"Start a simulator of PayU's token server", t.startSimulator},
 		{"Install and start the operator", t.startOperator},
-		{"Ask for tokens", t.askForTokens},
+		{"Request tokens", t.askForTokens},
 		{"Look into the Secret", t.lookIntoSecret},
 		{"See the token renewed, twice", t.seeRenewals},
 		{"Delete the Secret by hand", t.deleteSecret},
@@ -76,9 +76,9 @@ func (t *tour) steps() []step {
 	return steps
 }
 
-// walk goes through the steps, until one fails or ctx ends.
+// walk runs the steps, until one fails or ctx ends.
 func (t *tour) walk(ctx context.Context) error {
-	t.title("payu-token-operator", "a tour of about a minute, on this machine alone. Nothing goes to PayU.")
+	t.title("payu-token-operator", "a tour of about a minute, on this machine only. It sends nothing to PayU.")
 	for n, s := range t.steps() {
 		t.heading(n+1, s.name)
 		err := s.do(ctx)
@@ -92,18 +92,17 @@ func (t *tour) walk(ctx context.Context) error {
 	return t.summarize(ctx)
 }
 
-// found notes that a promise was kept, and shows how.
+// found records that a promise was kept, and shows how.
 func (t *tour) found(promise, format string, args ...any) {
 	seen := fmt.Sprintf(format, args...)
 	t.saw("%s", seen)
 	t.findings = append(t.findings, finding{promise, seen})
 }
 
-// later has close do something, the last one first.
+// later defers a function to close, which runs the last one first.
 func (t *tour) later(cleanup func() error) { t.cleanups = append(t.cleanups, cleanup) }
 
-// close stops and removes everything, but for the logs if they may explain a failure. It returns the error of the tour
-// and its own.
+// close stops and removes everything, except the logs after a failure. It returns the error of the tour and its own.
 func (t *tour) close(failure error) error {
 	if failure != nil && !errors.Is(failure, process.ErrInterrupted) && t.simulator != nil {
 		failure = fmt.Errorf("%w (logs: %s)", failure, t.logs)

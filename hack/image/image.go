@@ -28,12 +28,12 @@ const (
 	group  = "root:x:0:\nnonroot:x:65532:\n"
 )
 
-// epoch is the time of all that is in an image: what depends on the clock is not reproducible.
+// epoch is the time of all files in an image, which makes it reproducible.
 var epoch = time.Unix(0, 0).UTC()
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// checkBinary refuses what would not start in the image, whose only file it is.
+// checkBinary refuses a binary that would not start as the only file of the image.
 func checkBinary(file string, platform *v1.Platform) error {
 	machine, known := machines[platform.Architecture]
 	if platform.OS != "linux" || !known {
@@ -59,7 +59,7 @@ func checkBinary(file string, platform *v1.Platform) error {
 	return nil
 }
 
-// build returns an image of two layers: one that all such images share, and the binary.
+// build returns an image of two layers: a common one, and the binary.
 func build(binary string, platform *v1.Platform, labels map[string]string) (v1.Image, error) {
 	content, err := os.ReadFile(binary)
 	if err != nil {
@@ -124,8 +124,8 @@ func layer(files ...file) (v1.Layer, error) {
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil })
 }
 
-// authorities are Mozilla's, as PEM, from a Go module: go.sum pins them, where the bundle of the machine that builds is
-// whatever it is. An authority with conditions that PEM cannot tell (trusted for old certificates only) is left out.
+// authorities returns Mozilla's authorities as PEM, from a Go module: go.sum pins them, unlike the bundle of the build
+// machine. It skips an authority with conditions that PEM cannot express (trusted only for old certificates).
 func authorities() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {

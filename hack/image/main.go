@@ -3,9 +3,9 @@
 //
 //	image --binary=bin/x --name=x:v1 --platform=linux/amd64 --output=x.tar --label=org.opencontainers.image.version=v1
 //
-// The image holds what the one of the Dockerfile does: the binary as /x, which is also its entrypoint, a nonroot user
+// The image has the same content as that of the Dockerfile: the binary as /x, which is also its entrypoint, a nonroot user
 // (65532) that runs it, and the public certificate authorities. docker load, podman load, kind load image-archive and
-// ctr image import read the archive. The same binary makes the same archive, byte for byte, on any day and machine.
+// ctr image import read the archive. The same binary gives the same archive, byte for byte, on any day and machine.
 package main
 
 import (
@@ -34,8 +34,8 @@ func main() {
 	o := options{labels: map[string]string{}}
 	flag.StringVar(&o.binary, "binary", "", "the static Linux `program` to put into the image")
 	flag.StringVar(&o.name, "name", "", "the image's `name:tag`")
-	flag.StringVar(&o.platform, "platform", "linux/amd64", "what the program was built for, as `linux/architecture`")
-	flag.StringVar(&o.output, "output", "", "the `file` to write the archive to; its folder is made if need be")
+	flag.StringVar(&o.platform, "platform", "linux/amd64", "the platform of the program, as `linux/architecture`")
+	flag.StringVar(&o.output, "output", "", "the `file` to write the archive to; its folder is created if necessary")
 	flag.Func("label", "a `key=value` for the image's configuration; may be repeated", o.addLabel)
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -47,16 +47,16 @@ func main() {
 func (o options) addLabel(text string) error {
 	key, value, found := strings.Cut(text, "=")
 	if !found || key == "" {
-		return errors.New("it has to read key=value")
+		return errors.New("write it as key=value")
 	}
 	o.labels[key] = value
 	return nil
 }
 
-// run writes the archive and tells what is in it.
+// run writes the archive and describes it.
 func run(o options) error {
 	if o.binary == "" || o.name == "" || o.output == "" || flag.NArg() > 0 {
-		return errors.New("--binary, --name and --output are needed, and nothing but flags")
+		return errors.New("set --binary, --name and --output, and give no arguments")
 	}
 	tag, err := name.NewTag(o.name)
 	if err != nil {
@@ -76,7 +76,7 @@ func run(o options) error {
 	if err := write(o.output, tag, image); err != nil {
 		return fmt.Errorf("writing the archive: %w", err)
 	}
-	id, err := image.ConfigName() // the manifest's digest depends on what the archive is imported with
+	id, err := image.ConfigName() // the manifest's digest depends on the tool that imports the archive
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func run(o options) error {
 	return err
 }
 
-// write makes the archive under another name, so that a file of this one is whole.
+// write creates the archive under another name and renames it, so that it is never partial.
 func write(file string, tag name.Tag, image v1.Image) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Command krew makes a release of the kubectl plugin: an archive for each platform, their checksums, and the manifest for
-// krew. The same sources make the same bytes.
+// Command krew creates a release of the kubectl plugin: an archive for each platform, their checksums, and the manifest for
+// krew. The same sources give the same bytes.
 package main
 
 import (
@@ -24,16 +24,16 @@ import (
 //go:embed payutoken.yaml
 var manifest string
 
-// platforms are those that a release is for.
+// platforms are the platforms of a release.
 var platforms = []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64", "windows/amd64", "windows/arm64"}
 
-// semver is what krew takes for a version.
+// semver is the syntax of versions for krew.
 var semver = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
 
 func main() {
-	version := flag.String("version", "", "version of the release, like v0.1.0")
-	folder := flag.String("out", "dist", "folder to write into")
-	list := flag.String("platforms", strings.Join(platforms, ","), "platforms to make it for")
+	version := flag.String("version", "", "version of the release, for example v0.1.0")
+	folder := flag.String("out", "dist", "folder to write to")
+	list := flag.String("platforms", strings.Join(platforms, ","), "platforms to build for")
 	flag.Parse()
 	if err := release(*version, *folder, strings.Split(*list, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "krew:", err)
@@ -46,7 +46,7 @@ type archive struct{ OS, Arch, Name, Program, SHA256 string }
 
 func release(version, folder string, platforms []string) error {
 	if !semver.MatchString(version) {
-		return fmt.Errorf("version %q: a release has one like v0.1.0 (make plugin-release VERSION=v0.1.0)", version)
+		return fmt.Errorf("version %q: use one like v0.1.0 (make plugin-release VERSION=v0.1.0)", version)
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
@@ -74,14 +74,14 @@ func release(version, folder string, platforms []string) error {
 
 // fill returns the manifest for krew.
 func fill(version string, archives []archive) ([]byte, error) {
-	// What the file says of itself is not for its readers.
+	// The comments of the template are not for users of the manifest.
 	_, text, _ := strings.Cut(manifest, "\n")
 	var b bytes.Buffer
 	err := template.Must(template.New("payutoken.yaml").Parse(text)).Execute(&b, map[string]any{"Version": version, "Archives": archives})
 	return b.Bytes(), err
 }
 
-// build makes the archive for one platform.
+// build creates the archive for one platform.
 func build(version, folder, platform string) (archive, error) {
 	system, arch, _ := strings.Cut(platform, "/")
 	a := archive{OS: system, Arch: arch, Program: "kubectl-payutoken", Name: fmt.Sprintf("kubectl-payutoken_%s_%s_%s.tar.gz", version, system, arch)}
@@ -146,7 +146,7 @@ func tarball(files ...string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// zipped packs files for Windows, where programs have no mode.
+// zipped packs files for Windows, which has no file modes.
 func zipped(files ...string) ([]byte, error) {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)

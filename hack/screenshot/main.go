@@ -1,8 +1,8 @@
-// Command screenshot makes an SVG picture of a terminal from what tmux shows:
+// Command screenshot converts the output of tmux to an SVG picture of a terminal:
 //
 //	tmux capture-pane -e -p | go run ./hack/screenshot > picture.svg
 //
-// It knows the colours that this repository's programs use.
+// It supports the colours that the programs of this repository use.
 package main
 
 import (
@@ -24,7 +24,7 @@ const (
 // colours by the numbers of ANSI sequences.
 var colours = map[string]string{"31": "#ff7b72", "32": "#56d364", "33": "#e3b341", "34": "#79c0ff", "36": "#76e3ea"}
 
-// look is how text looks at some point of a line.
+// look is the style of text at some point of a line.
 type look struct {
 	colour      string
 	bold, faint bool
@@ -60,7 +60,7 @@ func picture(screen string) string {
 	lines := strings.Split(strings.TrimRight(screen, "\n"), "\n")
 	columns := 0
 	var body strings.Builder
-	var now look // goes on from line to line
+	var now look // continues from line to line
 	for row, line := range lines {
 		columns = max(columns, utf8.RuneCountInString(sequence.ReplaceAllString(line, "")))
 		now = draw(&body, line, row, now)
@@ -72,7 +72,7 @@ func picture(screen string) string {
 `, width, height, &body)
 }
 
-// draw draws a line that begins with a look, and returns the look that it ends with.
+// draw draws a line that begins with a look, and returns the look at its end.
 func draw(b *strings.Builder, line string, row int, now look) look {
 	column, at := 0, 0
 	for _, match := range sequence.FindAllStringSubmatchIndex(line, -1) {
@@ -86,8 +86,8 @@ func draw(b *strings.Builder, line string, row int, now look) look {
 	return now
 }
 
-// drawPart draws a part of a line that has one look, and returns how many columns it takes. It is held to the width of its
-// cells, whatever the font. Blocks are no glyphs: between those one would see seams.
+// drawPart draws a part of a line that has one look, and returns how many columns it takes. It is stretched to the width of its
+// cells in any font. Blocks are rectangles: glyphs would show seams.
 func drawPart(b *strings.Builder, part string, column, row int, now look) (columns int) {
 	columns = utf8.RuneCountInString(part)
 	text := strings.TrimSpace(part)

@@ -1,16 +1,19 @@
 package controller
 
 import (
+	"context"
 	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,55 +31,61 @@ func secretsThat(relation selection.Operator) labels.Selector {
 	return labels.NewSelector().Add(*isOwn)
 }
 
-// CacheOptions returns what the manager keeps of the cluster: the PayUTokens that a selector is for, and the operator's own
-// Secrets. No namespaces are all.
-func CacheOptions(namespaces []string, tokens labels.Selector) cache.Options {
-	return cache.Options{
-		DefaultNamespaces: inNamespaces(namespaces),
-		DefaultTransform:  newCommon().compact,
-		ByObject: map[client.Object]cache.ByObject{
-			// Neither is ever changed in place.
-			&v1alpha1.PayUToken{}: {Label: tokens, UnsafeDisableDeepCopy: ptr.To(true)},
-			&corev1.Secret{}:      {Label: OwnSecrets(), UnsafeDisableDeepCopy: ptr.To(true)},
-		},
+// newCaches returns the caches of the namespace, which are to be started with ctx: one for PayUTokens and the operator's own
+// Secrets, one for the metadata of all other Secrets, stripped to what tells them apart, since clusters hold thousands that are none of
+// the operator's business. They call stop if the API server forbids what they need.
+func (ns *namespace) newCaches(ctx context.Context, stop context.CancelCauseFunc) (own, others cache.Cache, err error) {
+	options := ns.optionsWith(stop)
+	options.ByObject = map[client.Object]cache.ByObject{
+		&v1alpha1.PayUToken{}: {Label: ns.Tokens},
+		&corev1.Secret{}:      {Label: OwnSecrets()},
 	}
+	if own, err = newCache(ctx, ns.config, options, &v1alpha1.PayUToken{}, &corev1.Secret{}); err != nil {
+		return nil, nil, err
+	}
+	options = ns.optionsWith(stop)
+	options.DefaultLabelSelector = otherSecrets()
+	others, err = newCache(ctx, ns.config, options, secretMetadata())
+	return own, others, err
 }
 
-// inNamespaces restricts a cache to the named namespaces; all if there are none.
-func inNamespaces(names []string) map[string]cache.Config {
-	if len(names) == 0 {
-		return nil
+func (ns *namespace) optionsWith(stop context.CancelCauseFunc) cache.Options {
+	options := ns.options
+	options.DefaultUnsafeDisableDeepCopy = ptr.To(true) // nothing in the caches is ever changed in place
+	if ns.name == metav1.NamespaceAll {
+		return options
 	}
-	configs := make(map[string]cache.Config, len(names))
-	for _, name := range names {
-		configs[name] = cache.Config{}
+	options.DefaultNamespaces = map[string]cache.Config{ns.name: {}}
+	options.DefaultWatchErrorHandler = func(ctx context.Context, reflector *toolscache.Reflector, err error) {
+		if apierrors.IsForbidden(err) {
+			stop(err)
+			return
+		}
+		toolscache.DefaultWatchErrorHandler(ctx, reflector, err)
 	}
-	return configs
+	return options
 }
 
-// NewOthersCache returns a cache of the metadata of all Secrets but the operator's own, stripped to what tells them apart:
-// clusters hold thousands that are none of the operator's business. The manager starts it.
-func NewOthersCache(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
-	others, err := cache.New(mgr.GetConfig(), cache.Options{
-		HTTPClient:                   mgr.GetHTTPClient(),
-		Scheme:                       mgr.GetScheme(),
-		Mapper:                       mgr.GetRESTMapper(),
-		DefaultNamespaces:            inNamespaces(namespaces),
-		DefaultLabelSelector:         otherSecrets(),
-		DefaultTransform:             newCommon().compact,
-		DefaultUnsafeDisableDeepCopy: ptr.To(true),
-	})
+// newCache returns a cache that is filled with some kinds of objects as soon as it is started.
+func newCache(ctx context.Context, config *rest.Config, options cache.Options, kinds ...client.Object) (cache.Cache, error) {
+	c, err := cache.New(config, options)
 	if err != nil {
 		return nil, err
 	}
-	return others, mgr.Add(cacheRunnable{others})
+	for _, kind := range kinds {
+		if _, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
-// cacheRunnable has the manager start a cache before it leads, together with its own.
-type cacheRunnable struct{ cache.Cache }
-
-// GetCache is what the manager knows a cache by.
-func (c cacheRunnable) GetCache() cache.Cache { return c.Cache }
+// secretMetadata returns the metadata of a Secret, to be read.
+func secretMetadata() *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return o
+}
 
 // common holds strings that many objects have in common. Decoded, each object has a copy of its own: they were a tenth of
 // the memory for each PayUToken, and a third of the objects that the garbage collector had to look at.

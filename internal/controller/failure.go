@@ -32,8 +32,8 @@ type failure struct {
 var (
 	// conflict says that somebody else has changed the target since it was read.
 	conflict = &failure{reason: "Conflict"}
-	// gone ends a pass in silence: the namespace is being deleted, or is gone.
-	gone = &failure{reason: "Gone"}
+	// namespaceGone ends a pass in silence: the namespace is being deleted, or is gone.
+	namespaceGone = &failure{reason: "Gone"}
 )
 
 func (f *failure) isTransient() bool { return f != nil && f.transient }

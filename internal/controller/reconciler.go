@@ -28,7 +28,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -69,8 +68,6 @@ type Reconciler struct {
 	progress    *progress
 	queue       atomic.Pointer[queue]
 }
-
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 const (
 	// passTimeout bounds what a pass does before it writes the status: a failure is reported within 30 s.
@@ -120,7 +117,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	// A pass that has begun is finished, also while the operator stops: it may have the only copy of a token in hand.
 	ctx = context.WithoutCancel(ctx)
 	o, v, f := r.work(ctx, obj)
-	if f == gone {
+	if f == namespaceGone {
 		return passEnd{wake: longestSleep}, nil
 	}
 	o.notePending(v, f)

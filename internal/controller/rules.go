@@ -6,7 +6,7 @@ import "github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 type action string
 
 const (
-	nothing    action = "nothing"
+	idle       action = "nothing"
 	write      action = "write the token"
 	fetch      action = "fetch a token"
 	awaitStart action = "await the others after a start"
@@ -33,20 +33,20 @@ type rule struct {
 
 // tokenRules decide what to do for the token.
 var tokenRules = []rule{
-	{"the target belongs to somebody else", func(o observation) bool { return o.foreign != nil }, nothing,
+	{"the target belongs to somebody else", func(o observation) bool { return o.foreign != nil }, idle,
 		func(o observation) *failure { return o.foreign }},
-	{"the template is broken", func(o observation) bool { return o.template != nil }, nothing,
+	{"the template is broken", func(o observation) bool { return o.template != nil }, idle,
 		func(o observation) *failure { return o.template }},
-	{"the credentials are unusable", func(o observation) bool { return o.unusable != nil }, nothing,
+	{"the credentials are unusable", func(o observation) bool { return o.unusable != nil }, idle,
 		func(o observation) *failure { return o.unusable }},
-	{"the last write was refused just now", func(o observation) bool { return o.record.refusal.rests(o) }, nothing,
+	{"the last write was refused just now", func(o observation) bool { return o.record.refusal.rests(o) }, idle,
 		func(o observation) *failure { return o.record.refusal.failure }},
 	{"the source has a newer token than the target", func(o observation) bool { return o.hasNewerToken() && !o.fightsOverToken() }, write, nil},
-	{"requests are suspended", func(o observation) bool { return o.obj.Spec.Suspend }, nothing,
+	{"requests are suspended", func(o observation) bool { return o.obj.Spec.Suspend }, idle,
 		func(observation) *failure { return suspended }},
 	{"the token is due after a start", func(o observation) bool { return o.isDue() && o.state.Starting }, awaitStart, nil},
 	{"the token is due", func(o observation) bool { return o.isDue() && !o.state.InFlight && !o.now.Before(o.state.AskAt) }, fetch, nil},
-	{"nothing is due", func(observation) bool { return true }, nothing, nil},
+	{"nothing is due", func(observation) bool { return true }, idle, nil},
 }
 
 // suspended is why nothing is asked for; a person wants it so.

@@ -4,52 +4,50 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 )
 
-// Register makes the Reconciler run in the manager. others is what NewOthersCache returned.
-func (r *Reconciler) Register(ctx context.Context, mgr ctrl.Manager, others cache.Cache) error {
+// Register makes the Reconciler run in the manager, whose cache namespaces is.
+func (r *Reconciler) Register(mgr ctrl.Manager, namespaces *Namespaces) error {
 	r.prepare()
 	if err := mgr.Add(manager.RunnableFunc(r.drain)); err != nil {
 		return err
 	}
-	anySecret := &metav1.PartialObjectMetadata{}
-	anySecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	// Made now, the caches of a standby are filled before it leads.
-	for _, o := range []client.Object{&v1alpha1.PayUToken{}, &corev1.Secret{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
-			return err
-		}
-	}
-	if _, err := others.GetInformer(ctx, anySecret, cache.BlockUntilSynced(false)); err != nil {
-		return err
-	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("payutoken").
-		Watches(&v1alpha1.PayUToken{}, r.tokenEvents()).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.referrers)).
-		WatchesRawSource(source.Kind(others, client.Object(anySecret), r.otherSecretEvents())).
-		WatchesRawSource(source.Func(r.begin)).
+		WatchesRawSource(namespaces.eventsFor(handlers{
+			tokens:       r.tokenEvents(),
+			ownSecrets:   handler.EnqueueRequestsFromMapFunc(r.referrers),
+			otherSecrets: r.otherSecretEvents(),
+		}, r.begin)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.Workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, time.Minute),
 		}).
-		Complete(r)
+		Complete(r.where(namespaces.serves))
+}
+
+// where reconciles PayUTokens of namespaces that are served. When another one is served again, its PayUTokens are reconciled
+// as after a restart.
+func (r *Reconciler) where(served func(namespace string) bool) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		if !served(request.Namespace) {
+			return reconcile.Result{}, nil
+		}
+		return r.Reconcile(ctx, request)
+	})
 }
 
 func (r *Reconciler) prepare() {
@@ -60,18 +58,17 @@ func (r *Reconciler) prepare() {
 }
 
 // begin keeps the controller's queue, and has PayU asked nothing until all PayUTokens that there are were observed.
-func (r *Reconciler) begin(ctx context.Context, q queue) error {
+func (r *Reconciler) begin(q queue) {
 	r.queue.Store(&q)
 	var list v1alpha1.PayUTokenList
-	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return err
+	if err := r.Client.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		log.Log.Error(err, "Listing the PayUTokens at the start")
 	}
 	names := make([]grant.Member, len(list.Items))
 	for i := range list.Items {
 		names[i] = client.ObjectKeyFromObject(&list.Items[i])
 	}
 	r.Grants.Begin(names)
-	return nil
 }
 
 // tokenEvents keeps up with what PayUTokens name, and has those reconciled that users change, together with those that have

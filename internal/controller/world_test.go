@@ -125,7 +125,7 @@ func (w *world) restart() {
 		Clock: w.clock, Events: w.events, Random: func() float64 { return 1 }, PropagationMargin: 2 * time.Minute, Workers: 2,
 	}
 	w.operator.prepare()
-	w.must(w.operator.begin(w.ctx, workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())))
+	w.operator.begin(workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]()))
 }
 
 // apiFaults makes requests of the operator to the API server fail.

@@ -141,7 +141,7 @@ func (o *observation) classify(err error, placeholders bool) *failure {
 	name := o.desired.Name
 	switch {
 	case isGone(err):
-		return gone
+		return namespaceGone
 	case apierrors.IsConflict(err):
 		return conflict
 	case isRefusal(err):

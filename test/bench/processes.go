@@ -125,10 +125,11 @@ func startManager(ctx context.Context, path string, log io.Writer, args ...strin
 			return nil, err
 		}
 	}
-	args = append([]string{"--metrics-secure=false", "--metrics-bind-address=" + m.metrics,
+	args = append([]string{"GOGC=50", path, // as in config/manager
+		"--metrics-secure=false", "--metrics-bind-address=" + m.metrics,
 		"--health-probe-bind-address=" + m.probes, "--pprof-bind-address=" + m.pprof}, args...)
 	var err error
-	if m.Process, err = process.Launch(log, log, path, args...); err != nil {
+	if m.Process, err = process.Launch(log, log, "env", args...); err != nil {
 		return nil, err
 	}
 	return m, await(ctx, "the operator is ready", func() (bool, error) {

@@ -17,5 +17,5 @@
 // and [Server.AdminHandler] answers what [AdminHelp] lists, on an address of its own; [Admin] is its client. The program
 // cmd/payu-simulator puts flags around both.
 //
-// Only the standard library is used, and not its package testing, so that the program is free of it.
+// It imports only the standard library and package payu, and not package testing, so that the program does not link it.
 package payutest

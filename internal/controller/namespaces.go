@@ -1,0 +1,373 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// ErrNamespaceDown is what reading from a watched namespace returns while its caches are not filled. It is never a NotFound:
+// nothing is known of what the namespace holds.
+var ErrNamespaceDown = errors.New("the namespace cannot be watched")
+
+// errFilling is the problem of a namespace at first.
+var errFilling = errors.New("its caches are being filled")
+
+// Namespaces is the manager's cache. It holds PayUTokens, the operator's own Secrets, and the metadata of all other Secrets: a read
+// of a corev1.Secret finds an own one only, a read of a metav1.PartialObjectMetadata another one only.
+//
+// Each watched namespace has caches of its own. One that is gone, or where the operator has lost its rights, is tried again
+// and keeps no other from being served; controller-runtime's cache waits for all of its namespaces.
+type Namespaces struct {
+	// Names are the namespaces to watch. An empty list means all, in one cache.
+	Names []string
+	// Tokens selects the PayUTokens to watch.
+	Tokens labels.Selector
+	// Check returns what keeps the operator from working in a namespace; nil if nothing does, or if the API server does not say.
+	// It is called for namespaces that Names lists.
+	Check func(ctx context.Context, namespace string) error
+	// Interval is the time between two checks of a namespace, and between two attempts to watch it. It is also how long one keeps
+	// the operator from being ready while its caches are being filled.
+	Interval time.Duration
+
+	cache.Cache // nil, for the methods that give out informers: see eventsFor
+
+	config  *rest.Config
+	options cache.Options // the manager's scheme, REST mapper and HTTP client
+	watched map[string]*namespace
+
+	subscribed chan struct{} // closed once queue and handlers are set
+	queue      queue
+	handlers   handlers
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// NewCache is for the option of that name of the manager, which starts what it returns and reads through it.
+func (n *Namespaces) NewCache(config *rest.Config, options cache.Options) (cache.Cache, error) {
+	n.config, n.options = config, options
+	n.options.DefaultTransform = newCommon().compact
+	n.subscribed = make(chan struct{})
+	n.watched = map[string]*namespace{}
+	for _, name := range n.Names {
+		n.watched[name] = newNamespace(n, name)
+	}
+	if len(n.Names) == 0 {
+		n.watched[metav1.NamespaceAll] = newNamespace(n, metav1.NamespaceAll)
+	}
+	return n, nil
+}
+
+// Start watches all namespaces until ctx ends. What the caches hold then can still be read.
+func (n *Namespaces) Start(ctx context.Context) error {
+	var running sync.WaitGroup
+	for _, ns := range n.watched {
+		running.Go(func() { ns.run(ctx) })
+	}
+	running.Wait()
+	return nil
+}
+
+// WaitForCacheSync waits until each namespace is up or known to be down.
+func (n *Namespaces) WaitForCacheSync(ctx context.Context) bool {
+	for _, ns := range n.watched {
+		select {
+		case <-ns.known:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// Get implements client.Reader.
+func (n *Namespaces) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	c, err := n.cacheOf(key.Namespace, object)
+	if err != nil {
+		return err
+	}
+	return c.Get(ctx, key, object, options...)
+}
+
+// List implements client.Reader. A list of all namespaces leaves out those that are down.
+func (n *Namespaces) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	of := (&client.ListOptions{}).ApplyOptions(options).Namespace
+	if _, all := n.watched[metav1.NamespaceAll]; all || of != "" {
+		c, err := n.cacheOf(of, list)
+		if err != nil {
+			return err
+		}
+		return c.List(ctx, list, options...)
+	}
+	var items []runtime.Object
+	for name := range n.watched {
+		c, err := n.cacheOf(name, list)
+		if errors.Is(err, ErrNamespaceDown) {
+			continue
+		}
+		part := list.DeepCopyObject().(client.ObjectList)
+		if err := c.List(ctx, part, options...); err != nil {
+			return err
+		}
+		more, err := meta.ExtractList(part)
+		if err != nil {
+			return err
+		}
+		items = append(items, more...)
+	}
+	return meta.SetList(list, items)
+}
+
+// cacheOf returns the cache that holds objects of a namespace.
+func (n *Namespaces) cacheOf(name string, object runtime.Object) (cache.Cache, error) {
+	ns := n.of(name)
+	if ns == nil {
+		return nil, fmt.Errorf("namespace %q is not among the watched ones", name)
+	}
+	now := ns.state.Load()
+	if now.problem != nil {
+		// Not wrapped: it may be a NotFound.
+		return nil, fmt.Errorf("namespace %q: %w: %v", name, ErrNamespaceDown, now.problem)
+	}
+	switch object.(type) {
+	case *metav1.PartialObjectMetadata, *metav1.PartialObjectMetadataList:
+		return now.others, nil
+	}
+	return now.own, nil
+}
+
+// of returns the watched namespace of a name, nil if there is none.
+func (n *Namespaces) of(name string) *namespace {
+	if all, ok := n.watched[metav1.NamespaceAll]; ok {
+		return all
+	}
+	return n.watched[name]
+}
+
+// serves reports whether PayUTokens of a namespace can be reconciled: its caches are filled and the event handlers have
+// seen everything in them.
+func (n *Namespaces) serves(name string) bool {
+	ns := n.of(name)
+	return ns != nil && ns.state.Load().served
+}
+
+// handlers are told what happens in the watched namespaces.
+type handlers struct {
+	tokens, ownSecrets, otherSecrets handler.EventHandler
+}
+
+// eventsFor returns the source of all events, for one controller, whose queue keep is given first. A namespace that comes up sends a
+// create event for each object; one that goes down sends a delete event for each PayUToken.
+func (n *Namespaces) eventsFor(h handlers, keep func(queue)) source.Source {
+	return &subscription{Namespaces: n, handlers: h, keep: keep}
+}
+
+type subscription struct {
+	*Namespaces
+	handlers handlers
+	keep     func(queue)
+}
+
+// Start is called by the controller.
+func (s *subscription) Start(_ context.Context, q queue) error {
+	s.keep(q)
+	s.Namespaces.handlers, s.Namespaces.queue = s.handlers, q
+	close(s.subscribed)
+	return nil
+}
+
+// String is how the controller's log names the source.
+func (*subscription) String() string { return "PayUTokens and Secrets" }
+
+var namespaceUpDesc = prometheus.NewDesc("payu_watched_namespace_up",
+	"1 if the operator watches a namespace that --watch-namespaces names, 0 if the namespace or the rights in it are missing.", []string{"namespace"}, nil)
+
+// Describe implements prometheus.Collector.
+func (n *Namespaces) Describe(ch chan<- *prometheus.Desc) { ch <- namespaceUpDesc }
+
+// Collect implements prometheus.Collector.
+func (n *Namespaces) Collect(ch chan<- prometheus.Metric) {
+	for _, name := range n.Names {
+		up := number(n.watched[name].state.Load().problem == nil)
+		ch <- prometheus.MustNewConstMetric(namespaceUpDesc, prometheus.GaugeValue, up, name)
+	}
+}
+
+// namespace is one of the watched namespaces, or all of them as one.
+type namespace struct {
+	*Namespaces
+	name  string
+	state atomic.Pointer[state] // changed by run only
+	known chan struct{}         // closed once it is up or known to be down
+
+	markKnown func()
+}
+
+// state is what there is of a watched namespace: either caches, or a problem.
+type state struct {
+	own, others cache.Cache
+	served      bool // the event handlers have seen everything in the caches
+	problem     error
+}
+
+func newNamespace(all *Namespaces, name string) *namespace {
+	ns := &namespace{Namespaces: all, name: name, known: make(chan struct{})}
+	ns.markKnown = sync.OnceFunc(func() { close(ns.known) })
+	ns.state.Store(&state{problem: errFilling})
+	return ns
+}
+
+// run serves the namespace whenever that is possible, until ctx ends.
+func (ns *namespace) run(ctx context.Context) {
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		problem := ns.serve(ctx)
+		if ctx.Err() == nil {
+			ns.down(problem)
+		}
+	}, ns.Interval)
+}
+
+// serve fills the caches and has the event handlers told of what is in them, until ctx ends or something is wrong with the namespace.
+func (ns *namespace) serve(ctx context.Context) error {
+	if err := ns.check(ctx); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop(nil)
+	own, others, err := ns.newCaches(ctx, stop)
+	if err != nil {
+		return err
+	}
+	running.Go(func() { stop(own.Start(ctx)) })
+	running.Go(func() { stop(others.Start(ctx)) })
+	running.Go(func() { stop(ns.keepChecking(ctx)) })
+	if ns.awaitFilled(ctx, own, others) {
+		ns.up(own, others)
+		ns.attach(ctx, own, others)
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (ns *namespace) check(ctx context.Context) error {
+	if ns.name == metav1.NamespaceAll {
+		return nil
+	}
+	return ns.Check(ctx, ns.name)
+}
+
+// keepChecking returns once the check fails. Watches do not tell: one that runs is not ended when its rights are taken away, nor when
+// its namespace is deleted.
+func (ns *namespace) keepChecking(ctx context.Context) (problem error) {
+	_ = wait.PollUntilContextCancel(ctx, ns.Interval, false, func(ctx context.Context) (bool, error) {
+		problem = ns.check(ctx)
+		return problem != nil, nil
+	})
+	return problem
+}
+
+// awaitFilled waits until the caches are filled, and returns false if ctx ended before.
+func (ns *namespace) awaitFilled(ctx context.Context, own, others cache.Cache) bool {
+	filled := func(ctx context.Context) bool { return own.WaitForCacheSync(ctx) && others.WaitForCacheSync(ctx) }
+	if ns.name == metav1.NamespaceAll {
+		return filled(ctx) // no other waits for it
+	}
+	soon, cancel := context.WithTimeout(ctx, ns.Interval)
+	defer cancel()
+	if filled(soon) {
+		return true
+	}
+	if ctx.Err() == nil {
+		ns.down(fmt.Errorf("its caches were not filled within %s, and still are not", ns.Interval))
+	}
+	return filled(ctx)
+}
+
+// attach has the event handlers told of everything in the caches, once there is a controller, which a standby has not, and
+// lets reconciles begin when they know all: that is, which PayUTokens have the same target.
+func (ns *namespace) attach(ctx context.Context, own, others cache.Cache) {
+	select {
+	case <-ns.subscribed:
+	case <-ctx.Done():
+		return
+	}
+	kinds := []source.SyncingSource{
+		source.Kind(own, client.Object(&v1alpha1.PayUToken{}), ns.handlers.tokens),
+		source.Kind(own, client.Object(&corev1.Secret{}), ns.handlers.ownSecrets),
+		source.Kind(others, client.Object(secretMetadata()), ns.handlers.otherSecrets),
+	}
+	for _, kind := range kinds {
+		_ = kind.Start(ctx, ns.queue) // fails without an object, a cache or a handler only
+	}
+	for _, kind := range kinds {
+		_ = kind.WaitForSync(ctx) // fails if ctx ends, and that is seen below
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	ns.state.Store(&state{own: own, others: others, served: true})
+	for _, token := range tokensIn(own) {
+		ns.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&token)}) // its create event was too early
+	}
+}
+
+// detach has the event handlers forget what the stopped caches hold. The next ones tell of it again, as far as it is still there.
+func (ns *namespace) detach(own cache.Cache) {
+	select {
+	case <-ns.subscribed:
+	default:
+		return
+	}
+	for _, token := range tokensIn(own) {
+		ns.handlers.tokens.Delete(context.Background(), event.DeleteEvent{Object: &token}, ns.queue)
+	}
+}
+
+// tokensIn returns the PayUTokens of a cache that is filled.
+func tokensIn(own cache.Cache) []v1alpha1.PayUToken {
+	var list v1alpha1.PayUTokenList
+	_ = own.List(context.Background(), &list, client.UnsafeDisableDeepCopy) // reads memory
+	return list.Items
+}
+
+func (ns *namespace) up(own, others cache.Cache) {
+	if was := ns.state.Swap(&state{own: own, others: others}); !errors.Is(was.problem, errFilling) {
+		log.Log.Info("The namespace is watched again", "namespace", ns.name)
+	}
+	ns.markKnown()
+}
+
+func (ns *namespace) down(problem error) {
+	was := ns.state.Swap(&state{problem: problem})
+	if was.problem == nil || was.problem.Error() != problem.Error() {
+		log.Log.Error(problem, "Cannot watch the namespace; it is tried again, and others are served", "namespace", ns.name)
+	}
+	if was.own != nil {
+		ns.detach(was.own)
+	}
+	ns.markKnown()
+}
