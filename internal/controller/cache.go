@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // OwnSecrets selects the Secrets that the operator wrote: the only ones whose data it keeps in a cache.
@@ -140,7 +141,11 @@ func (c *common) compactToken(token *v1alpha1.PayUToken) {
 	}
 }
 
+// compactSecret drops the data of a Secret that has nothing of the operator's but a label: anybody may write that.
 func (c *common) compactSecret(secret *corev1.Secret) {
+	if !target.IsSealed(secret) {
+		secret.Data = nil
+	}
 	c.compactMeta(&secret.TypeMeta, &secret.ObjectMeta)
 	secret.Type = one(c, secret.Type)
 	secret.Data = withCommonKeys(c, secret.Data)

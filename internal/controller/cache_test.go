@@ -30,7 +30,10 @@ func TestACacheKeepsAllThatCountsAndCommonStringsOnce(t *testing.T) {
 		}
 	}
 	secret := func() client.Object {
-		return &corev1.Secret{ObjectMeta: meta(), Type: corev1.SecretType(decoded("Opaque")), Data: map[string][]byte{decoded("access_token"): []byte("x")}}
+		sealed := meta()
+		sealed.Labels[v1alpha1.LabelTokenUID] = "o"
+		sealed.Annotations[v1alpha1.AnnotationTokenName], sealed.Annotations[v1alpha1.AnnotationSource] = "links", "2.a.b.c"
+		return &corev1.Secret{ObjectMeta: sealed, Type: corev1.SecretType(decoded("Opaque")), Data: map[string][]byte{decoded("access_token"): []byte("x")}}
 	}
 	token := func() client.Object {
 		token := &v1alpha1.PayUToken{ObjectMeta: meta(), Spec: v1alpha1.PayUTokenSpec{
@@ -69,6 +72,25 @@ func TestACacheKeepsAllThatCountsAndCommonStringsOnce(t *testing.T) {
 		a, b := applied.GetNamespace(), another.GetNamespace()
 		if unsafe.StringData(a) != unsafe.StringData(b) {
 			t.Errorf("each %T has its own copy of the namespace", want)
+		}
+	}
+}
+
+// TestALabelAloneKeepsNoDataInMemory: anybody who may write Secrets may write the operator's label.
+func TestALabelAloneKeepsNoDataInMemory(t *testing.T) { // fault 16
+	for name, edit := range map[string]func(*corev1.Secret){
+		"a label":              func(*corev1.Secret) {},
+		"no seal":              func(s *corev1.Secret) { s.Labels[v1alpha1.LabelTokenUID] = "u" },
+		"a seal of other form": func(s *corev1.Secret) { s.Annotations = map[string]string{v1alpha1.AnnotationSource: "x"} },
+	} {
+		forged := &corev1.Secret{Data: map[string][]byte{"big": make([]byte, 1<<20)}}
+		forged.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
+		edit(forged)
+		if _, err := newCommon().compact(forged); err != nil {
+			t.Fatal(err)
+		}
+		if len(forged.Data) > 0 {
+			t.Errorf("%s: the data is kept", name)
 		}
 	}
 }

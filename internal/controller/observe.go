@@ -155,10 +155,12 @@ func desiredOf(obj *v1alpha1.PayUToken, name string) (target.Desired, *failure) 
 func (r *Reconciler) target(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	err := r.Client.Get(ctx, key, secret)
-	if err == nil {
+	switch {
+	case err == nil && target.IsSealed(secret):
 		return secret, nil
-	}
-	if !apierrors.IsNotFound(err) {
+	case err == nil:
+		return r.liveTarget(ctx, key) // the cache has no data of it
+	case !apierrors.IsNotFound(err):
 		return nil, err
 	}
 	other := &metav1.PartialObjectMetadata{}

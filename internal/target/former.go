@@ -9,11 +9,14 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
+// formerParts is how many parts a seal of the former version has.
+const formerParts = 5
+
 // readFormerSeal fills in what a seal of the former version tells: five digests, of the source, the version of the
 // credentials, the spec, the shape and the data. Remove it once nobody upgrades from v0.1.
 func (d Desired) readFormerSeal(h *Held, secret *corev1.Secret, proof *Proof) {
 	parts := strings.Split(secret.Annotations[v1alpha1.AnnotationSource], ".")
-	if len(parts) != 5 {
+	if len(parts) != formerParts {
 		return
 	}
 	fetched, expires := secret.Annotations[v1alpha1.AnnotationFetchedAt], secret.Annotations[v1alpha1.AnnotationExpiresAt]

@@ -35,6 +35,14 @@ type Proof struct {
 	Source payu.Digest
 }
 
+// IsSealed reports whether a Secret looks as the operator writes it: it names its PayUToken, and has a seal of some form.
+// That proves nothing.
+func IsSealed(secret *corev1.Secret) bool {
+	parts := strings.Split(secret.Annotations[v1alpha1.AnnotationSource], ".")
+	sealed := len(parts) == 4 && parts[0] == sealVersion || len(parts) == formerParts
+	return sealed && secret.Labels[v1alpha1.LabelTokenUID] != "" && secret.Annotations[v1alpha1.AnnotationTokenName] != ""
+}
+
 // Read returns what a Secret of the PayUToken's holds; nothing if secret is nil. proof is nil if the credentials cannot
 // be read.
 func (d Desired) Read(secret *corev1.Secret, proof *Proof) Held {
