@@ -164,7 +164,7 @@ func TestFaults(t *testing.T) {
 		"a token of another type": {
 			fault: token("token_type", sentinel), want: payu.InvalidResponse, detail: "token_type is not Bearer"},
 		"a token without a life": {
-			fault: token("expires_in", nil), want: payu.InvalidResponse, detail: "expires_in is missing or no positive number of seconds"},
+			fault: token("expires_in", nil), want: payu.InvalidResponse, detail: "expires_in is missing or not a positive number of seconds"},
 		"a scope with a line break": {
 			fault: token("scope", sentinel+"\n"+strings.Join(asked, " ")), want: payu.InvalidResponse, detail: "scope holds characters that no scope has"},
 		"less than was asked for": {
@@ -294,11 +294,16 @@ func TestLifeCountsFromBeforeTheRequest(t *testing.T) {
 	}), nil)
 	source := shopSource()
 	source.Scopes = []string{"b", "a"}
+	began := c.Now()
 	got, err := newClient(t, base, authority().PEM(), long, c.Now).Token(t.Context(), source)
 	sent := time.Date(2026, 3, 1, 6, 30, 0, 0, time.UTC)
-	want := payu.Token{AccessToken: "t", Type: "Bearer", Scope: "a b", FetchedAt: sent, ExpiresAt: sent.Add(7011 * time.Second)}
+	want := payu.Token{
+		AccessToken: "t", Type: "Bearer", Scope: "a b", FetchedAt: sent, ExpiresAt: sent.Add(7011 * time.Second),
+		EndsAfter: began.Add(7011 * time.Second),
+	}
 	if err != nil || got != want {
-		t.Errorf("got %s %s to %s, %v\nwant %s to %s", got.Scope, got.FetchedAt, got.ExpiresAt, err, want.FetchedAt, want.ExpiresAt)
+		t.Errorf("got %s %s to %s (%s), %v\nwant %s to %s (%s)",
+			got.Scope, got.FetchedAt, got.ExpiresAt, got.EndsAfter, err, want.FetchedAt, want.ExpiresAt, want.EndsAfter)
 	}
 }
 

@@ -40,7 +40,10 @@ func body(changes ...string) []byte {
 }
 
 func good(scope string, life time.Duration) Token {
-	return Token{AccessToken: "abc", Type: "Bearer", Scope: scope, FetchedAt: fetchedAt, ExpiresAt: fetchedAt.Add(life)}
+	return Token{
+		AccessToken: "abc", Type: "Bearer", Scope: scope,
+		FetchedAt: fetchedAt, ExpiresAt: fetchedAt.Add(life), EndsAfter: sentAt.Add(life),
+	}
 }
 
 const (
@@ -113,7 +116,7 @@ const (
 	noToken  = "access_token is missing"
 	oddToken = "access_token holds characters that no bearer token has"
 	noBearer = "token_type is not Bearer"
-	noLife   = "expires_in is missing or no positive number of seconds"
+	noLife   = "expires_in is missing or not a positive number of seconds"
 	oddScope = "scope holds characters that no scope has"
 	noCode   = "the answer holds an error without a code"
 )
@@ -186,8 +189,12 @@ func TestDecodeRefusesTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := decode(answer{status: 200, body: test.body}, asked, sentAt)
 			want := &Error{Reason: InvalidResponse, Detail: test.want}
-			if !reflect.DeepEqual(err, error(want)) || got != (Token{}) {
-				t.Errorf("%s: got %+v, %v\nwant %v", test.reason, plain(got), err, want)
+			var token Token
+			if test.want == noLife {
+				token = good(bothScopes, 0) // whoever knows it has a token that expires, and no failure: trap 2
+			}
+			if !reflect.DeepEqual(err, error(want)) || got != token {
+				t.Errorf("%s: got %+v, %v\nwant %+v, %v", test.reason, plain(got), err, plain(token), want)
 			}
 		})
 	}
@@ -325,19 +332,20 @@ func TestRetryAfter(t *testing.T) {
 		"seconds in the header":        {"RFC 9110", "120", "", 120 * s},
 		"seconds in the body":          {"PayU", "", "60", 60 * s},
 		"seconds in the body, quoted":  {"PayU's samples vary", "", `"60"`, 60 * s},
-		"a fraction":                   {"kept", "", "1.5", 1500 * time.Millisecond},
+		"a fraction":                   {"kept", "", "5.5", 5500 * time.Millisecond},
 		"the header is larger":         {"22: the larger of both", "90", "60", 90 * s},
 		"the body is larger":           {"22: the larger of both", "60", "90", 90 * s},
 		"the body is larger than date": {"22: the larger of both", date(5 * s), "90", 90 * s},
 		"a date":                       {"RFC 9110; it has whole seconds", date(2 * time.Minute), "", 2*time.Minute - 789*time.Millisecond},
 		"a date in an old format":      {"RFC 9110 wants it understood", sentAt.Add(2 * time.Minute).UTC().Format(time.ANSIC), "", 2*time.Minute - 789*time.Millisecond},
 		"a date that has passed":       {"nothing is asked for", date(-time.Minute), "", 0},
-		"a date in a moment":           {"22: 1 s at least", date(s), "", s},
+		"a date in a moment":           {"22: 5 s at least", date(s), "", 5 * s},
 		"a date in a year":             {"22: 1 h at most", date(365 * 24 * time.Hour), "", time.Hour},
 		"a date past any duration":     {"22: 1 h at most", "Fri, 31 Dec 9999 23:59:59 GMT", "", time.Hour},
 		"a date before any duration":   {"nothing is asked for", "Mon, 01 Jan 0001 00:00:00 GMT", "", 0},
 		"0":                            {"nothing is asked for", "0", "0", 0},
-		"less than a second":           {"22: 1 s at least", "", "0.001", s},
+		"less than a second":           {"22: 5 s at least", "", "0.001", 5 * s},
+		"a second less than the floor": {"22: 5 s at least", "4", "4", 5 * s},
 		"negative":                     {"nothing is asked for", "-5", "-5", 0},
 		"negative beside a good one":   {"the good one counts", "-5", "5", 5 * s},
 		"an hour":                      {"22: 1 h at most", "3600", "", time.Hour},

@@ -75,8 +75,6 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		"a pointer to a source":     &payu.Source{Environment: "Test", Credentials: credentials},
 		"a token":                   token,
 		"a pointer to a token":      &token,
-		"progress":                  payu.Progress{Token: token},
-		"a pointer to progress":     &payu.Progress{Token: token},
 		"a map and a list of those": map[string][]any{"a": {token, credentials}},
 		"a source's key":            payu.Source{Credentials: credentials}.Key(),
 	}
@@ -120,6 +118,10 @@ func TestKey(t *testing.T) {
 					a.Source == b.Source, test.sameSource, a.Client == b.Client, test.sameClient)
 			}
 		})
+	}
+	client := payu.ClientKey(base.Environment, base.Credentials)
+	if got := payu.KeyFor(client, []string{"b", "a", "b"}); got != base.Key() || got.Client != client {
+		t.Errorf("ClientKey and KeyFor give %+v, Key gives %+v", got, base.Key())
 	}
 	if got := base.Scopes; got[0] != "a" || got[1] != "b" {
 		t.Error("Key changed the source's scopes")

@@ -104,95 +104,71 @@ func TestRenewAtKeepsItsPromises(t *testing.T) {
 	}
 }
 
-func TestNextAfterReuse(t *testing.T) {
+func TestFromTheFuture(t *testing.T) {
+	for ahead, want := range map[time.Duration]bool{-time.Hour: false, 0: false, 10 * time.Second: false, 10*time.Second + 1: true, time.Hour: true} {
+		if got := living(2 * time.Hour).FromTheFuture(fetchedAt.Add(-ahead)); got != want {
+			t.Errorf("fetched %s after now: from the future %t, want %t", ahead, got, want)
+		}
+	}
+	if (Token{}).FromTheFuture(fetchedAt) {
+		t.Error("the zero token is from the future")
+	}
+}
+
+func TestSupersedes(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
+	now := fetchedAt.Add(h)
+	from := func(fetched, life time.Duration) Token {
+		at := now.Add(fetched)
+		return Token{AccessToken: "abc", FetchedAt: at, ExpiresAt: at.Add(life)}
+	}
+	present, another := from(-m, h), from(-m, h)
+	another.AccessToken = "another"
 	tests := map[string]struct {
-		reason     string
-		life, left time.Duration
-		want       time.Duration
+		token, other Token
+		want         bool
 	}{
-		"an hour is left":             {"half of what is left", 2 * h, h, 30 * m},
-		"a minute is left":            {"half of what is left", h, m, 30 * s},
-		"ten seconds are left":        {"5 s is not sooner than 5 s", h, 10 * s, 5 * s},
-		"less than ten are left":      {"half would be sooner than 5 s: just after expiry", h, 9 * s, 11 * s},
-		"one second is left":          {"just after expiry", h, s, 3 * s},
-		"nothing is left":             {"just after expiry", h, 0, 2 * s},
-		"it has expired for a second": {"just after expiry", h, -s, s},
-		"a long life, much left":      {"half of what is left", month, 2 * h, h},
-		"a long life, little left":    {"a 1024th of 30 days is 42 min: 12 requests at most", month, 80 * m, 80*m + 2*s},
+		"a live one, none":                         {present, Token{}, true},
+		"none, none":                               {Token{}, Token{}, false},
+		"none, a dead one":                         {Token{}, from(-2*h, h), false},
+		"a life without a token":                   {Token{FetchedAt: now, ExpiresAt: now.Add(h)}, Token{}, false},
+		"a dead one, none":                         {from(-2*h, h), Token{}, false},
+		"one that expires now, none":               {from(-h, h), Token{}, false},
+		"one from the future, none":                {from(11*s, h), Token{}, false},
+		"one of a clock that is a little ahead":    {from(10*s, h), present, true},
+		"fetched later":                            {from(-m+s, h), present, true},
+		"fetched later, expires sooner":            {from(-s, 30*m), present, true},
+		"fetched earlier, expires later":           {from(-2*m, 3*h), present, false},
+		"fetched earlier, the other is dead":       {from(-2*h, 3*h), from(-m, 30*s), true},
+		"fetched earlier, the other from tomorrow": {present, from(24*h, h), true},
+		"from tomorrow, the other dead":            {from(24*h, h), from(-2*h, h), false},
+		"the same":                                 {present, present, false},
+		"another one of the same times":            {another, present, false},
+		"the same second, expires later":           {from(-m, h+s), present, true},
+		"the same second, expires sooner":          {from(-m, h-s), present, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := nextAfterReuse(test.life, sentAt.Add(test.left), sentAt).Sub(sentAt)
-			if got != test.want {
-				t.Errorf("got %s, want %s: %s", got, test.want, test.reason)
+			if got := test.token.Supersedes(test.other, now); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+			if test.want && test.other.Supersedes(test.token, now) {
+				t.Error("each supersedes the other")
 			}
 		})
 	}
 }
 
-// reuser is a server that gives one token again until it dies, as a Doorkeeper with reuse_access_token does.
-type reuser struct {
-	issued, expires time.Time
-}
-
-// ask returns what is left of the token at that moment, or of a new one.
-func (r *reuser) ask(now time.Time, life time.Duration, wholeSeconds bool) (expiresIn time.Duration, fresh bool) {
-	if fresh = now.After(r.expires); fresh {
-		r.issued = now
-		if wholeSeconds {
-			r.issued = now.Truncate(time.Second)
+// TestATokenEndsAfterItsExpiry: the two are less than a second apart, since only ExpiresAt is in whole seconds.
+func TestATokenEndsAfterItsExpiry(t *testing.T) {
+	for _, fraction := range []time.Duration{0, time.Nanosecond, time.Millisecond, time.Second - 1} {
+		at := fetchedAt.Add(fraction)
+		token, err := decode(answer{status: 200, body: body()}, asked, at)
+		if err != nil {
+			t.Fatal(err)
 		}
-		r.expires = r.issued.Add(life)
-	}
-	return max(0, r.expires.Sub(now).Round(time.Second)), fresh
-}
-
-// TestReuseCostsAtMost12RequestsALife is trap 2, for every length of life, every share of it, and clocks and networks
-// of every kind: at most 12 requests, and the successor is asked for within 3 s of the old token's death.
-func TestReuseCostsAtMost12RequestsALife(t *testing.T) {
-	lives := append([]time.Duration{5 * time.Minute, 20 * time.Minute, 40 * time.Second}, someLives[2:]...)
-	phases := []time.Duration{0, time.Microsecond, 300 * time.Millisecond, 501 * time.Millisecond, 999 * time.Millisecond}
-	for _, life := range lives {
-		for percent := 10; percent <= 90; percent += 5 {
-			for _, phase := range phases {
-				for _, latency := range []time.Duration{0, 20 * time.Millisecond, 700 * time.Millisecond} {
-					for _, wholeSeconds := range []bool{false, true} {
-						checkReuse(t, life, percent, phase, latency, wholeSeconds)
-					}
-				}
-			}
+		if !token.EndsAfter.Equal(at.Add(sampleLife)) || token.EndsAfter.Sub(token.ExpiresAt) != fraction {
+			t.Errorf("sent at %s: ends after %s, expires at %s", at, token.EndsAfter, token.ExpiresAt)
 		}
 	}
-}
-
-func checkReuse(t *testing.T, life time.Duration, percent int, phase, latency time.Duration, wholeSeconds bool) {
-	t.Helper()
-	what := fmt.Sprintf("life %s, %d %%, phase %s, latency %s, whole seconds %t", life, percent, phase, latency, wholeSeconds)
-	server := new(reuser)
-	now := fetchedAt.Add(phase)
-	request := func() (Token, bool) {
-		expiresIn, fresh := server.ask(now.Add(latency), life, wholeSeconds)
-		from := now.Truncate(time.Second)
-		now = now.Add(2 * latency)
-		return Token{FetchedAt: from, ExpiresAt: from.Add(expiresIn)}, fresh
-	}
-	token, _ := request()
-	now = token.RenewAt(percent, 2*time.Minute, phase.Seconds())
-	for requests := 1; requests <= 12; requests++ {
-		died, asked := server.expires, now
-		again, fresh := request()
-		if fresh {
-			if late := asked.Sub(died); late > 3*time.Second {
-				t.Errorf("%s: the successor was asked for %s after expiry", what, late)
-			}
-			return
-		}
-		if again.Life() == 0 {
-			t.Errorf("%s: asked while the token was dying, %s before expiry", what, died.Sub(asked))
-			return
-		}
-		now = nextAfterReuse(token.Life(), again.ExpiresAt, now)
-	}
-	t.Errorf("%s: more than 12 requests", what)
 }
