@@ -89,7 +89,7 @@ func (r *Reconciler) complete(ctx context.Context, o *observation, secret *corev
 func (o *observation) readTargets() {
 	var proof *target.Proof
 	if o.unusable == nil {
-		proof = &target.Proof{Key: o.keys.seal, Source: o.key().Source}
+		proof = &target.Proof{Key: o.keys.seal, Source: o.key().Source, Granted: o.state.Token.Scope}
 	}
 	o.held = target.Held{}
 	if o.foreign == nil {

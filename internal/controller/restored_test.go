@@ -185,13 +185,28 @@ func TestARenewalWithAReducedScopeIsNotWritten(t *testing.T) {
 }
 
 func TestMoreScopesThanWantedAreWelcome(t *testing.T) {
-	w := newWorld(t, payutest.Config{})
-	w.credentials("payu-credentials", "merchant", secretOne)
-	w.payu.Inject(payutest.Fault{Grant: []string{"read_payment_links", "update_payment_links", "create_payment_links"}})
-	w.create("links")
-	w.run()
-	w.restart()
-	w.run()
-	w.expectConditions("links", good)
-	w.expectRequests(1)
+	for name, data := range map[string]edit{
+		"scope in the data": nil,
+		"scope hidden":      withData("token.env", "PAYU_TOKEN={{ .AccessToken }}\n"),
+		"scope in a text":   withData("scope", "granted: {{ .Scope }}", "token", "{{ .AccessToken }}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, payutest.Config{})
+			w.credentials("payu-credentials", "merchant", secretOne)
+			w.payu.Inject(payutest.Fault{Grant: []string{"read_payment_links", "update_payment_links", "create_payment_links"}})
+			w.create("links", orNothing(data))
+			w.run()
+			w.expectConditions("links", good)
+			version := w.secret("links").ResourceVersion
+			w.restart()
+			w.run()
+			w.pass(time.Minute)
+			w.expectConditions("links", good)
+			w.expectRequests(1)
+			if w.secret("links").ResourceVersion != version {
+				t.Error("the Secret was written again")
+			}
+		})
+	}
 }

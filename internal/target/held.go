@@ -29,10 +29,12 @@ type Held struct {
 	InShape, Edited bool
 }
 
-// Proof is what a seal is held against: a client's key, and the key of the source.
+// Proof is what a seal is held against: a client's key, the key of the source, and the scope that PayU granted last, if
+// that is known.
 type Proof struct {
-	Key    Key
-	Source payu.Digest
+	Key     Key
+	Source  payu.Digest
+	Granted string
 }
 
 // IsSealed reports whether a Secret looks as the operator writes it: it names its PayUToken, and has a seal of some form.
@@ -79,7 +81,7 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 	if !complete || proof == nil {
 		return
 	}
-	for _, scope := range granted {
+	for _, scope := range append(granted, proof.Granted) {
 		if s.mac.equal(proof.Key.mac(s.data, d.scopes(), scope, d.templates)) {
 			h.Proven, h.Token.Scope = true, scope
 			return
