@@ -17,8 +17,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// Register makes the Reconciler run in the manager, whose cache namespaces is. workers is how many PayUTokens are reconciled
-// at once.
+// Register adds the Reconciler to the manager, whose cache is namespaces. workers is the number of PayUTokens reconciled at once.
 func (r *Reconciler) Register(mgr ctrl.Manager, namespaces *Namespaces, workers int) error {
 	r.prepare()
 	if err := mgr.Add(manager.RunnableFunc(r.drain)); err != nil {
@@ -38,8 +37,8 @@ func (r *Reconciler) Register(mgr ctrl.Manager, namespaces *Namespaces, workers 
 		Complete(r.where(namespaces.serves))
 }
 
-// where reconciles PayUTokens of namespaces that are served. Others are forgotten: when their namespace is served again, they are
-// reconciled as after a restart.
+// where reconciles PayUTokens of served namespaces and forgets all others. When their namespace is served again, they are reconciled
+// as after a restart.
 func (r *Reconciler) where(served func(namespace string) bool) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 		if !served(request.Namespace) {
