@@ -132,7 +132,7 @@ func TestABadFlagIsRefusedInOneLine(t *testing.T) {
 		"an empty address":                          {args: []string{"--metrics-bind-address="}, says: []string{"--metrics-bind-address", "or 0"}},
 		"leader election outside of a pod":          {args: []string{"--leader-elect"}, says: []string{"--leader-election-namespace"}},
 		"a CA file that does not exist":             {args: []string{"--ca-file=" + missing}, says: []string{"--ca-file", missing, "no such file"}},
-		"a CA file without a certificate":           {args: []string{"--ca-file=" + garbage}, says: []string{"--ca-file: " + garbage + " holds no PEM certificate"}},
+		"a CA file without a certificate":           {args: []string{"--ca-file=" + garbage}, says: []string{"--ca-file: " + garbage + " contains no PEM certificate"}},
 		"a bad base URL beside a good CA file":      {args: []string{"--ca-file=" + anyCAFile(t), "--test-base-url=payu.example"}, says: []string{"--test-base-url", "like https://"}},
 	} {
 		t.Run(name, func(t *testing.T) {

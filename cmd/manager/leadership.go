@@ -12,16 +12,15 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// The times of leader election, as controller-runtime has them by default.
+// The durations of leader election: controller-runtime's defaults.
 const (
 	leaseDuration = 15 * time.Second
 	renewDeadline = 10 * time.Second
 	retryPeriod   = 2 * time.Second
 )
 
-// leadership is the Lease that leaders hold. It knows whether this process can be sure to hold it: one that was stopped
-// for longer than the Lease lasts, with its machine or by the kernel, takes itself for the leader for up to renewDeadline
-// more, while another one leads.
+// leadership is the Lease of the leader. It knows whether this process certainly holds it: a process that was suspended for longer than
+// leaseDuration still believes, for up to renewDeadline, that it is the leader, while another process leads.
 type leadership struct {
 	resourcelock.Interface
 
@@ -41,20 +40,20 @@ func newLeadership(config *rest.Config, o options) (*leadership, error) {
 	return &leadership{Interface: lock}, err
 }
 
-// announceBy has events tell who leads.
+// announceBy sets the recorder of the events that name a new leader.
 func (l *leadership) announceBy(recorder resourcelock.EventRecorder) {
 	if lock, ok := l.Interface.(*resourcelock.LeaseLock); ok {
 		lock.LockConfig.EventRecorder = recorder
 	}
 }
 
-// isSure reports whether no other process can lead now. It lapses renewDeadline after the last renewal of the Lease, so
-// that a request for a token that has begun has five seconds to end before another one may lead.
+// isSure reports whether no other process can be the leader now. It turns false renewDeadline after the last renewal of the Lease, so
+// that a token request in flight has five seconds to finish before another process can lead.
 func (l *leadership) isSure() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	// The monotonic clock stands still while a machine sleeps, and the wall clock may be set back.
+	// The monotonic clock stops while a machine sleeps, and the wall clock can be set back.
 	return now.Sub(l.renewed) < renewDeadline && now.Round(0).Sub(l.renewed.Round(0)) < renewDeadline
 }
 
@@ -67,12 +66,12 @@ func (l *leadership) Get(ctx context.Context) (*resourcelock.LeaderElectionRecor
 	return record, raw, err
 }
 
-// Create makes the Lease.
+// Create creates the Lease.
 func (l *leadership) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	return l.write(ctx, record, l.Interface.Create)
 }
 
-// Update takes the Lease, renews it, or gives it back.
+// Update acquires, renews or releases the Lease.
 func (l *leadership) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	return l.write(ctx, record, l.Interface.Update)
 }

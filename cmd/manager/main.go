@@ -1,4 +1,4 @@
-// Command manager is the operator: it keeps PayU access tokens in Secrets, as PayUTokens ask for.
+// Command manager is the operator: it fetches and renews PayU access tokens and keeps them in Secrets, as PayUTokens specify.
 package main
 
 import (
@@ -85,7 +85,7 @@ func setUpLogging(o options) {
 	logger := logr.FromSlogHandler(handler)
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
-	slog.SetDefault(slog.New(handler)) // and with it package log, where net/http tells of bad handshakes
+	slog.SetDefault(slog.New(handler)) // also for package log, which net/http uses for failed handshakes
 }
 
 func newPayUClient(o options) (*payu.Client, error) {
@@ -109,7 +109,7 @@ func newPayUClient(o options) (*payu.Client, error) {
 	return c, nil
 }
 
-// readCAs returns the content of a file of PEM certificates; nothing if there is no file.
+// readCAs returns the content of a file with PEM certificates. An empty name returns nothing.
 func readCAs(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
@@ -119,7 +119,7 @@ func readCAs(file string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !x509.NewCertPool().AppendCertsFromPEM(pem):
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+		return nil, fmt.Errorf("%s contains no PEM certificate", file)
 	}
 	return pem, nil
 }
@@ -130,7 +130,7 @@ func restConfig(o options) (*rest.Config, error) {
 	rules.ExplicitPath = o.kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("no cluster to work in: %w (use --kubeconfig or KUBECONFIG, or run in a pod)", err)
+		return nil, fmt.Errorf("no cluster configured: %w (use --kubeconfig or KUBECONFIG, or run in a pod)", err)
 	}
 	config.QPS, config.Burst = o.kubeAPIQPS, o.kubeAPIBurst
 	config.UserAgent = v1alpha1.ManagedBy + "/" + version
@@ -193,12 +193,12 @@ func managerOptions(o options) manager.Options {
 	options := manager.Options{
 		Scheme:         scheme,
 		LeaderElection: o.leaderElect,
-		// The Lease is newLeadership's; the metric leader_election_master_status has its name from here.
+		// newLeadership creates the Lease; this is its name in the metric leader_election_master_status.
 		LeaderElectionID: o.leaderElectionID,
 		LeaseDuration:    ptr.To(leaseDuration),
 		RenewDeadline:    ptr.To(renewDeadline),
 		RetryPeriod:      ptr.To(retryPeriod),
-		// The Lease is given back once the last write is done, so that the next leader need not wait for its end.
+		// The Lease is released after the last write, so that the next leader does not wait until it expires.
 		LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress:        o.healthProbeBindAddress,
 		PprofBindAddress:              o.pprofBindAddress,
@@ -211,8 +211,8 @@ func managerOptions(o options) manager.Options {
 	return options
 }
 
-// addProbes serves /healthz, which fails if PayUTokens are due and nobody looks at them, and /readyz, which works
-// once the caches are filled.
+// addProbes serves /healthz, which fails if reconciliation is stuck, and /readyz, which succeeds once each watched namespace's
+// cache is filled or known to be down.
 func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler) error {
 	if err := mgr.AddHealthzCheck("overdue", reconciler.Healthy); err != nil {
 		return err
@@ -224,7 +224,7 @@ func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler) error {
 	return mgr.AddReadyzCheck("caches", ready.check)
 }
 
-// readiness is a Runnable that the manager starts when its caches are filled, leader or not.
+// readiness is a Runnable that the manager starts once its cache has synced, on the leader and on standbys.
 type readiness struct{ reached atomic.Bool }
 
 func (r *readiness) Start(context.Context) error {

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// containerLimit is where a container finds its memory limit (cgroup v2).
+// containerLimit is the file with the memory limit of a container (cgroup v2).
 const containerLimit = "/sys/fs/cgroup/memory.max"
 
-// respectLimit makes the runtime collect garbage more often rather than exceed the limit that a file holds, in bytes, unless
-// GOMEMLIMIT sets another one. A tenth is left for memory that the runtime does not count.
+// respectLimit makes the runtime collect garbage more often to stay below the limit in a file, in bytes. GOMEMLIMIT takes
+// precedence. A tenth is left for memory that the runtime does not count.
 func respectLimit(file string) {
 	text, err := os.ReadFile(file)
 	if err != nil || os.Getenv("GOMEMLIMIT") != "" {

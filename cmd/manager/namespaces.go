@@ -16,10 +16,10 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/controller"
 )
 
-// namespaceInterval is how long a namespace that has come back may have to wait, and rights that are gone may go unseen.
+// namespaceInterval is how often each namespace of --watch-namespaces is checked.
 const namespaceInterval = 30 * time.Second
 
-// newNamespaces returns the cache of what the flags have the operator watch.
+// newNamespaces returns the cache of the namespaces and PayUTokens that the flags select.
 func newNamespaces(config *rest.Config, o options) (*controller.Namespaces, error) {
 	reviews, err := authorizationclient.NewForConfig(config)
 	if err != nil {
@@ -34,16 +34,16 @@ func newNamespaces(config *rest.Config, o options) (*controller.Namespaces, erro
 	return &controller.Namespaces{Names: o.watchNamespaces, Tokens: selector, Check: check.problem, Interval: namespaceInterval}, nil
 }
 
-// namespaceCheck finds out whether the operator can work in a namespace.
+// namespaceCheck checks whether the operator can work in a namespace.
 type namespaceCheck struct {
 	reviews    authorizationclient.SelfSubjectAccessReviewInterface
 	namespaces corev1client.NamespaceInterface
 }
 
-// problem returns what is wrong with a namespace, nil if nothing is or the API server does not say.
+// problem returns what is missing in a namespace. It returns nil if nothing is missing or the API server does not respond.
 func (c namespaceCheck) problem(ctx context.Context, namespace string) error {
 	if c.isGone(ctx, namespace) {
-		return fmt.Errorf("there is no namespace %q: create it, or remove it from --watch-namespaces", namespace)
+		return fmt.Errorf("namespace %q does not exist: create it, or remove it from --watch-namespaces", namespace)
 	}
 	err := checkAccess(ctx, c.reviews, workIn(namespace, "grant the rules of config/rbac/role.yaml there, or remove it from --watch-namespaces"))
 	if lacks := (*lacking)(nil); errors.As(err, &lacks) {
@@ -52,8 +52,8 @@ func (c namespaceCheck) problem(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// isGone reports whether a namespace certainly does not exist. The shipped roles do not let the operator see that, but where
-// Roles grant its rights they are gone together with the namespace.
+// isGone reports whether a namespace certainly does not exist. The shipped roles do not allow to read that, but a Role is deleted
+// together with its namespace, and then the permissions are missing.
 func (c namespaceCheck) isGone(ctx context.Context, namespace string) bool {
 	look := access{resource: "namespaces", namespace: namespace, name: namespace, verbs: []string{"get"}}
 	if missing, err := look.missing(ctx, c.reviews); err != nil || len(missing) > 0 {

@@ -65,7 +65,7 @@ func TestANamespaceThatDoesNotExistIsToldOf(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	o := launch(t, cluster.Kubeconfig, append(asking(runPayU(t, payutest.Config{})), "--watch-namespaces=nowhere,"+s.namespace)...)
-	o.awaitLog(`there is no namespace \"nowhere\"`)
+	o.awaitLog(`namespace \"nowhere\" does not exist`)
 	s.create("links")
 	s.awaitReady("links")
 }

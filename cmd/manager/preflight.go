@@ -16,7 +16,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// access is something that the operator cannot work without.
+// access is a permission that the operator cannot work without.
 type access struct {
 	group, resource, subresource string
 	namespace                    string // empty: all
@@ -25,22 +25,22 @@ type access struct {
 	remedy                       string
 }
 
-// needs returns the access without which the operator does not start, with these options. What is missing in one of
-// --watch-namespaces is found while it runs: see namespaceCheck.
+// needs returns the access without which the operator does not start. Access to the namespaces of --watch-namespaces is checked while
+// it runs: see namespaceCheck.
 func needs(o options) []access {
 	var list []access
 	if len(o.watchNamespaces) == 0 {
-		list = workIn("", "apply config/rbac, or name the namespaces that Roles exist for with --watch-namespaces")
+		list = workIn("", "apply config/rbac, or set --watch-namespaces to the namespaces that have Roles")
 	}
 	if o.leaderElect {
 		list = append(list, access{group: "coordination.k8s.io", resource: "leases", namespace: o.leaderElectionNamespace, name: o.leaderElectionID,
-			remedy: "apply config/rbac/leader_election.yaml there, or name another namespace with --leader-election-namespace",
+			remedy: "apply config/rbac/leader_election.yaml there, or set another namespace with --leader-election-namespace",
 			verbs:  []string{"get", "create", "update"}})
 	}
 	return list
 }
 
-// workIn returns the access that the operator needs in a namespace; in all if it is empty.
+// workIn returns the access that the operator needs in a namespace. An empty name means all namespaces.
 func workIn(namespace, remedy string) []access {
 	return []access{
 		{group: v1alpha1.GroupVersion.Group, resource: "payutokens", namespace: namespace, remedy: remedy,
@@ -52,8 +52,8 @@ func workIn(namespace, remedy string) []access {
 	}
 }
 
-// preflight finds out, before anything starts, whether the cluster answers, has the CRD, and lets the operator do
-// its work. Its error says in one line what is missing and where.
+// preflight checks, before anything starts, that the API server responds, has the CRD, and accepts the operator's credentials and
+// permissions. Its error says in one line what is missing and where.
 func preflight(ctx context.Context, config *rest.Config, o options) error {
 	server, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
@@ -68,7 +68,7 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 		return fmt.Errorf("API server %s does not accept the operator's credentials: correct the kubeconfig", config.Host)
 	}
 	if err != nil {
-		return fmt.Errorf("API server %s does not answer: %w", config.Host, err)
+		return fmt.Errorf("API server %s does not respond: %w", config.Host, err)
 	}
 	reviews, err := authorizationclient.NewForConfig(config)
 	if err != nil {
@@ -77,7 +77,7 @@ func preflight(ctx context.Context, config *rest.Config, o options) error {
 	return checkAccess(ctx, reviews.SelfSubjectAccessReviews(), needs(o))
 }
 
-// checkAddresses finds out whether the addresses to serve on are free: the manager would tell late, and beside much else.
+// checkAddresses checks that the addresses to serve on are free. The manager would report it late, among other messages.
 func checkAddresses(ctx context.Context, o options) error {
 	if err := checkAddress(ctx, o.pprofBindAddress); err != nil {
 		return fmt.Errorf("--pprof-bind-address: %w", err)
@@ -106,7 +106,7 @@ func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAcc
 	for _, a := range list {
 		missing, err := a.missing(ctx, reviews)
 		if err != nil {
-			return fmt.Errorf("asking the API server for the operator's permissions: %w", err)
+			return fmt.Errorf("checking the operator's permissions: %w", err)
 		}
 		if len(missing) > 0 {
 			return &lacking{access: a, verbs: missing}
@@ -115,7 +115,7 @@ func checkAccess(ctx context.Context, reviews authorizationclient.SelfSubjectAcc
 	return nil
 }
 
-// lacking says what the operator may not do.
+// lacking is a permission that is missing.
 type lacking struct {
 	access
 	verbs []string
@@ -126,7 +126,7 @@ func (l *lacking) Error() string {
 	return fmt.Sprintf("no permission to %s %s %s: %s", strings.Join(l.verbs, ", "), l.access, where(l.namespace), l.remedy)
 }
 
-// missing returns the verbs that the operator may not use.
+// missing returns the verbs that the operator is not allowed to use.
 func (a access) missing(ctx context.Context, reviews authorizationclient.SelfSubjectAccessReviewInterface) ([]string, error) {
 	var missing []string
 	for _, verb := range a.verbs {

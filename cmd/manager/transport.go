@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// requestLimit ends requests to the API server. It is more than the 10 s that an admission webhook has by default: one that hangs must
-// be named by the API server's answer, or be ignored by it, before the request ends.
+// requestLimit is the time limit of requests to the API server. It exceeds the 10 s that an admission webhook has by default, so that
+// the API server can ignore a webhook that hangs, or name it in its response.
 const requestLimit = 13 * time.Second
 
-// bounded ends requests that take too long, from the first byte sent to the last byte of the body. Watches are left alone.
+// bounded cancels requests that exceed a limit, from sending the request to the last byte of the response. Watches have no limit.
 type bounded struct {
 	next  http.RoundTripper
 	limit time.Duration
@@ -33,14 +33,14 @@ func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// boundedBody is what a request with a limit answers.
+// boundedBody is the body of the response to a request with a limit.
 type boundedBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelFunc
 }
 
-// Read implements io.Reader. Beyond the limit the end of the body counts as an error, too: a server may end its answer early because the
+// Read implements io.Reader. After the limit, the end of the body is an error, too: a server may end its response early because the
 // client hangs up.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
@@ -56,7 +56,7 @@ func (b *boundedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// inTime returns err, or, if the request has ended because of its context, why that is.
+// inTime returns err, or the cause if ctx is done.
 func inTime(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -64,16 +64,16 @@ func inTime(ctx context.Context, err error) error {
 	return err
 }
 
-// timeout says that a request took too long.
+// timeout is the error of a request that exceeds its limit.
 type timeout time.Duration
 
 // Error implements error.
 func (t timeout) Error() string {
-	return fmt.Sprintf("timeout: no answer within %s", time.Duration(t))
+	return fmt.Sprintf("timeout: no response within %s", time.Duration(t))
 }
 
-// Timeout is what net.Error calls it.
+// Timeout is true, as net.Error defines it.
 func (timeout) Timeout() bool { return true }
 
-// Is has errors.Is take it for what ends a context.
+// Is makes errors.Is treat it like the deadline of a context.
 func (timeout) Is(target error) bool { return target == context.DeadlineExceeded }

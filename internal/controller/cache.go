@@ -32,9 +32,9 @@ func secretsThat(relation selection.Operator) labels.Selector {
 	return labels.NewSelector().Add(*isOwn)
 }
 
-// newCaches returns the caches of the namespace, which are to be started with ctx: one for PayUTokens and the operator's own
-// Secrets, one for the metadata of all other Secrets, stripped to what tells them apart, since clusters hold thousands that are none of
-// the operator's business. They call stop if the API server forbids what they need.
+// newCaches returns the caches of the namespace: own for PayUTokens and the operator's own Secrets, others for the metadata of all
+// other Secrets, reduced to what identifies them, since clusters have thousands that do not concern the operator. They call stop if the
+// API server forbids a list or a watch.
 func (ns *namespace) newCaches(ctx context.Context, stop context.CancelCauseFunc) (own, others cache.Cache, err error) {
 	options := ns.optionsWith(stop)
 	options.ByObject = map[client.Object]cache.ByObject{
@@ -52,7 +52,7 @@ func (ns *namespace) newCaches(ctx context.Context, stop context.CancelCauseFunc
 
 func (ns *namespace) optionsWith(stop context.CancelCauseFunc) cache.Options {
 	options := ns.options
-	options.DefaultUnsafeDisableDeepCopy = ptr.To(true) // nothing in the caches is ever changed in place
+	options.DefaultUnsafeDisableDeepCopy = ptr.To(true) // the operator never modifies cached objects
 	if ns.name == metav1.NamespaceAll {
 		return options
 	}
@@ -67,7 +67,7 @@ func (ns *namespace) optionsWith(stop context.CancelCauseFunc) cache.Options {
 	return options
 }
 
-// newCache returns a cache that is filled with some kinds of objects as soon as it is started.
+// newCache returns a cache that watches some kinds of objects once it is started.
 func newCache(ctx context.Context, config *rest.Config, options cache.Options, kinds ...client.Object) (cache.Cache, error) {
 	c, err := cache.New(config, options)
 	if err != nil {
@@ -81,7 +81,7 @@ func newCache(ctx context.Context, config *rest.Config, options cache.Options, k
 	return c, nil
 }
 
-// secretMetadata returns the metadata of a Secret, to be read.
+// secretMetadata returns an empty object to read the metadata of a Secret into.
 func secretMetadata() *metav1.PartialObjectMetadata {
 	o := &metav1.PartialObjectMetadata{}
 	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))

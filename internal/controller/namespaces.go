@@ -28,31 +28,31 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// ErrNamespaceDown is what reading from a watched namespace returns while its caches are not filled. It is never a NotFound:
-// nothing is known of what the namespace holds.
+// ErrNamespaceDown is returned by reads from a watched namespace whose caches are not filled. Such an error is never a NotFound:
+// the content of the namespace is unknown.
 var ErrNamespaceDown = errors.New("the namespace cannot be watched")
 
-// errFilling is the problem of a namespace at first.
+// errFilling is the initial problem of each namespace.
 var errFilling = errors.New("its caches are being filled")
 
-// Namespaces is the manager's cache. It holds PayUTokens, the operator's own Secrets, and the metadata of all other Secrets: a read
-// of a corev1.Secret finds an own one only, a read of a metav1.PartialObjectMetadata another one only.
+// Namespaces is the manager's cache. It holds PayUTokens, the operator's own Secrets, and the metadata of all other Secrets: reading a
+// corev1.Secret finds the operator's own only, reading a metav1.PartialObjectMetadata finds the others only.
 //
-// Each watched namespace has caches of its own. One that is gone, or where the operator has lost its rights, is tried again
-// and keeps no other from being served; controller-runtime's cache waits for all of its namespaces.
+// Each watched namespace has its own caches. A namespace that does not exist, or where the operator lacks permissions, is retried and
+// does not affect the others, whereas controller-runtime's cache waits for all of its namespaces.
 type Namespaces struct {
 	// Names are the namespaces to watch. An empty list means all, in one cache.
 	Names []string
 	// Tokens selects the PayUTokens to watch.
 	Tokens labels.Selector
-	// Check returns what keeps the operator from working in a namespace; nil if nothing does, or if the API server does not say.
-	// It is called for namespaces that Names lists.
+	// Check returns what is missing in a namespace; nil if nothing is missing or the API server does not respond. It is called for
+	// each of Names.
 	Check func(ctx context.Context, namespace string) error
-	// Interval is the time between two checks of a namespace, and between two attempts to watch it. It is also how long one keeps
-	// the operator from being ready while its caches are being filled.
+	// Interval is the time between two checks of a namespace, and between two attempts to watch it. A namespace whose caches take
+	// longer to fill no longer keeps the operator from being ready.
 	Interval time.Duration
 
-	cache.Cache // nil, for the methods that give out informers: see eventsFor
+	cache.Cache // nil: the methods for informers and indexes are not used, see eventsFor
 
 	config  *rest.Config
 	options cache.Options // the manager's scheme, REST mapper and HTTP client
@@ -65,7 +65,7 @@ type Namespaces struct {
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// NewCache is for the option of that name of the manager, which starts what it returns and reads through it.
+// NewCache is the manager's option of that name: the manager starts the cache, and its client reads from it.
 func (n *Namespaces) NewCache(config *rest.Config, options cache.Options) (cache.Cache, error) {
 	n.config, n.options = config, options
 	n.options.DefaultTransform = newCommon().compact
@@ -80,7 +80,7 @@ func (n *Namespaces) NewCache(config *rest.Config, options cache.Options) (cache
 	return n, nil
 }
 
-// Start watches all namespaces until ctx ends. What the caches hold then can still be read.
+// Start watches the namespaces until ctx is done. The caches stay readable afterwards.
 func (n *Namespaces) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, ns := range n.watched {
@@ -111,7 +111,7 @@ func (n *Namespaces) Get(ctx context.Context, key client.ObjectKey, object clien
 	return c.Get(ctx, key, object, options...)
 }
 
-// List implements client.Reader. A list of all namespaces leaves out those that are down.
+// List implements client.Reader. A list of all namespaces omits those that are down.
 func (n *Namespaces) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	of := (&client.ListOptions{}).ApplyOptions(options).Namespace
 	if _, all := n.watched[metav1.NamespaceAll]; all || of != "" {
@@ -140,15 +140,15 @@ func (n *Namespaces) List(ctx context.Context, list client.ObjectList, options .
 	return meta.SetList(list, items)
 }
 
-// cacheOf returns the cache that holds objects of a namespace.
+// cacheOf returns the cache for objects of that type in a namespace.
 func (n *Namespaces) cacheOf(name string, object runtime.Object) (cache.Cache, error) {
 	ns := n.of(name)
 	if ns == nil {
-		return nil, fmt.Errorf("namespace %q is not among the watched ones", name)
+		return nil, fmt.Errorf("namespace %q is not one of --watch-namespaces", name)
 	}
 	now := ns.state.Load()
 	if now.problem != nil {
-		// Not wrapped: it may be a NotFound.
+		// The problem is not wrapped, since it may be a NotFound.
 		return nil, fmt.Errorf("namespace %q: %w: %v", name, ErrNamespaceDown, now.problem)
 	}
 	switch object.(type) {
@@ -158,7 +158,7 @@ func (n *Namespaces) cacheOf(name string, object runtime.Object) (cache.Cache, e
 	return now.own, nil
 }
 
-// of returns the watched namespace of a name, nil if there is none.
+// of returns the watched namespace with a name, or nil.
 func (n *Namespaces) of(name string) *namespace {
 	if all, ok := n.watched[metav1.NamespaceAll]; ok {
 		return all
@@ -166,20 +166,20 @@ func (n *Namespaces) of(name string) *namespace {
 	return n.watched[name]
 }
 
-// serves reports whether PayUTokens of a namespace can be reconciled: its caches are filled and the event handlers have
-// seen everything in them.
+// serves reports whether PayUTokens of a namespace can be reconciled: its caches are filled, and the event handlers have handled
+// everything in them.
 func (n *Namespaces) serves(name string) bool {
 	ns := n.of(name)
 	return ns != nil && ns.state.Load().served
 }
 
-// handlers are told what happens in the watched namespaces.
+// handlers handle the events in the watched namespaces.
 type handlers struct {
 	tokens, ownSecrets, otherSecrets handler.EventHandler
 }
 
-// eventsFor returns the source of all events, for one controller, whose queue keep is given first. A namespace that comes up sends a
-// create event for each object; one that goes down sends a delete event for each PayUToken.
+// eventsFor returns a source of events for one controller. It passes the controller's queue to keep first. A namespace that comes up
+// causes a create event for each object, one that goes down a delete event for each PayUToken.
 func (n *Namespaces) eventsFor(h handlers, keep func(queue)) source.Source {
 	return &subscription{Namespaces: n, handlers: h, keep: keep}
 }
@@ -190,7 +190,7 @@ type subscription struct {
 	keep     func(queue)
 }
 
-// Start is called by the controller.
+// Start implements source.Source.
 func (s *subscription) Start(_ context.Context, q queue) error {
 	s.keep(q)
 	s.Namespaces.handlers, s.Namespaces.queue = s.handlers, q
@@ -198,11 +198,11 @@ func (s *subscription) Start(_ context.Context, q queue) error {
 	return nil
 }
 
-// String is how the controller's log names the source.
+// String is the name of the source in the log.
 func (*subscription) String() string { return "PayUTokens and Secrets" }
 
 var namespaceUpDesc = prometheus.NewDesc("payu_watched_namespace_up",
-	"1 if the operator watches a namespace that --watch-namespaces names, 0 if the namespace or the rights in it are missing.", []string{"namespace"}, nil)
+	"1 if the operator watches a namespace of --watch-namespaces, 0 if the namespace or a permission in it is missing.", []string{"namespace"}, nil)
 
 // Describe implements prometheus.Collector.
 func (n *Namespaces) Describe(ch chan<- *prometheus.Desc) { ch <- namespaceUpDesc }
@@ -215,20 +215,20 @@ func (n *Namespaces) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// namespace is one of the watched namespaces, or all of them as one.
+// namespace is one of the watched namespaces, or stands for all namespaces.
 type namespace struct {
 	*Namespaces
 	name  string
-	state atomic.Pointer[state] // changed by run only
-	known chan struct{}         // closed once it is up or known to be down
+	state atomic.Pointer[state] // only run changes it
+	known chan struct{}         // closed once the namespace is up or known to be down
 
 	markKnown func()
 }
 
-// state is what there is of a watched namespace: either caches, or a problem.
+// state of a watched namespace: either its caches or a problem.
 type state struct {
 	own, others cache.Cache
-	served      bool // the event handlers have seen everything in the caches
+	served      bool // the event handlers have handled everything in the caches
 	problem     error
 }
 
@@ -239,7 +239,7 @@ func newNamespace(all *Namespaces, name string) *namespace {
 	return ns
 }
 
-// run serves the namespace whenever that is possible, until ctx ends.
+// run serves the namespace until ctx is done, and retries whenever that fails.
 func (ns *namespace) run(ctx context.Context) {
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		problem := ns.serve(ctx)
@@ -249,7 +249,7 @@ func (ns *namespace) run(ctx context.Context) {
 	}, ns.Interval)
 }
 
-// serve fills the caches and has the event handlers told of what is in them, until ctx ends or something is wrong with the namespace.
+// serve fills the caches and attaches the event handlers. It returns when ctx is done or something is wrong with the namespace.
 func (ns *namespace) serve(ctx context.Context) error {
 	if err := ns.check(ctx); err != nil {
 		return err
@@ -280,8 +280,8 @@ func (ns *namespace) check(ctx context.Context) error {
 	return ns.Check(ctx, ns.name)
 }
 
-// keepChecking returns once the check fails. Watches do not tell: one that runs is not ended when its rights are taken away, nor when
-// its namespace is deleted.
+// keepChecking returns when a check fails. An open watch is not enough: the API server does not end it when the permission for it is
+// revoked or its namespace is deleted.
 func (ns *namespace) keepChecking(ctx context.Context) (problem error) {
 	_ = wait.PollUntilContextCancel(ctx, ns.Interval, false, func(ctx context.Context) (bool, error) {
 		problem = ns.check(ctx)
@@ -290,11 +290,11 @@ func (ns *namespace) keepChecking(ctx context.Context) (problem error) {
 	return problem
 }
 
-// awaitFilled waits until the caches are filled, and returns false if ctx ended before.
+// awaitFilled waits until the caches are filled. It returns false if ctx is done before.
 func (ns *namespace) awaitFilled(ctx context.Context, own, others cache.Cache) bool {
 	filled := func(ctx context.Context) bool { return own.WaitForCacheSync(ctx) && others.WaitForCacheSync(ctx) }
 	if ns.name == metav1.NamespaceAll {
-		return filled(ctx) // no other waits for it
+		return filled(ctx) // there is no other namespace to serve
 	}
 	soon, cancel := context.WithTimeout(ctx, ns.Interval)
 	defer cancel()
@@ -302,13 +302,13 @@ func (ns *namespace) awaitFilled(ctx context.Context, own, others cache.Cache) b
 		return true
 	}
 	if ctx.Err() == nil {
-		ns.down(fmt.Errorf("its caches were not filled within %s, and still are not", ns.Interval))
+		ns.down(fmt.Errorf("its caches were not filled within %s", ns.Interval))
 	}
 	return filled(ctx)
 }
 
-// attach has the event handlers told of everything in the caches, once there is a controller, which a standby has not, and
-// lets reconciles begin when they know all: that is, which PayUTokens have the same target.
+// attach waits for the controller, which starts on the leader only, and attaches its event handlers. Reconciliation begins when these
+// have handled everything in the caches, so that they know all PayUTokens with the same target.
 func (ns *namespace) attach(ctx context.Context, own, others cache.Cache) {
 	select {
 	case <-ns.subscribed:
@@ -321,21 +321,21 @@ func (ns *namespace) attach(ctx context.Context, own, others cache.Cache) {
 		source.Kind(others, client.Object(secretMetadata()), ns.handlers.otherSecrets),
 	}
 	for _, kind := range kinds {
-		_ = kind.Start(ctx, ns.queue) // fails without an object, a cache or a handler only
+		_ = kind.Start(ctx, ns.queue) // fails only without an object, a cache or a handler
 	}
 	for _, kind := range kinds {
-		_ = kind.WaitForSync(ctx) // fails if ctx ends, and that is seen below
+		_ = kind.WaitForSync(ctx) // fails only if ctx is done
 	}
 	if ctx.Err() != nil {
 		return
 	}
 	ns.state.Store(&state{own: own, others: others, served: true})
 	for _, token := range tokensIn(own) {
-		ns.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&token)}) // its create event was too early
+		ns.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&token)}) // reconciles that its create event caused were dropped
 	}
 }
 
-// detach has the event handlers forget what the stopped caches hold. The next ones tell of it again, as far as it is still there.
+// detach makes the event handlers forget the PayUTokens of the stopped caches. Those that still exist come back with the next caches.
 func (ns *namespace) detach(own cache.Cache) {
 	select {
 	case <-ns.subscribed:
@@ -347,10 +347,10 @@ func (ns *namespace) detach(own cache.Cache) {
 	}
 }
 
-// tokensIn returns the PayUTokens of a cache that is filled.
+// tokensIn returns the PayUTokens in a filled cache.
 func tokensIn(own cache.Cache) []v1alpha1.PayUToken {
 	var list v1alpha1.PayUTokenList
-	_ = own.List(context.Background(), &list, client.UnsafeDisableDeepCopy) // reads memory
+	_ = own.List(context.Background(), &list, client.UnsafeDisableDeepCopy) // cannot fail: the cache has started
 	return list.Items
 }
 
@@ -364,7 +364,7 @@ func (ns *namespace) up(own, others cache.Cache) {
 func (ns *namespace) down(problem error) {
 	was := ns.state.Swap(&state{problem: problem})
 	if was.problem == nil || was.problem.Error() != problem.Error() {
-		log.Log.Error(problem, "Cannot watch the namespace; it is tried again, and others are served", "namespace", ns.name)
+		log.Log.Error(problem, "Cannot watch the namespace; retrying, others are not affected", "namespace", ns.name)
 	}
 	if was.own != nil {
 		ns.detach(was.own)

@@ -28,7 +28,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// watching is the cache of some namespaces, and what its event handlers were told.
+// watching is the cache of some namespaces, with the events that its handlers received.
 type watching struct {
 	*testing.T
 	*Namespaces
@@ -237,7 +237,7 @@ func (w *watching) expectDown(namespace string) {
 	}
 }
 
-// TestTheCacheOfAllNamespacesTellsSecretsApart also has a standby: it fills its caches, and its handlers hear nothing until it leads.
+// TestTheCacheOfAllNamespacesTellsSecretsApart begins as a standby, which fills its caches and attaches handlers once it leads.
 func TestTheCacheOfAllNamespacesTellsSecretsApart(t *testing.T) {
 	namespace := fill(t, "links")
 	w := newWatching(t, nil)
@@ -279,8 +279,8 @@ func TestReadingANamespaceThatIsNotWatchedFails(t *testing.T) {
 	}
 }
 
-// TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt has a check that sees nothing wrong, as with an authorizer that knows better than
-// its reviews say.
+// TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt has a check that finds nothing missing, as with an authorizer whose reviews are
+// wrong.
 func TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt(t *testing.T) {
 	a := fill(t, "a")
 	user, err := cluster.AddUser("forbidden-" + a)
@@ -295,7 +295,7 @@ func TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt(t *testing.T) {
 	}
 }
 
-// TestANamespaceThatCannotBeReadKeepsNoOtherWaiting has an API server that does not answer.
+// TestANamespaceThatCannotBeReadKeepsNoOtherWaiting has an API server that does not respond.
 func TestANamespaceThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 	release := make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -311,5 +311,5 @@ func TestANamespaceThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 	w.expectDown("a")
 }
 
-// nothing is wrong.
+// nothing is missing.
 func nothing(context.Context, string) error { return nil }
