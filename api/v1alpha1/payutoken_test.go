@@ -172,7 +172,7 @@ func scopes(n int) string {
 	return "[" + strings.Join(names, ", ") + "]"
 }
 
-// A scope that Git no longer names goes, whoever wrote it: a list that is applied replaces the list that is there.
+// A scope that was removed in Git is removed from the cluster, whichever field manager wrote it.
 func TestAppliedScopesReplaceThoseOfOthers(t *testing.T) {
 	namespace := newNamespace(t)
 	check(t, "creating as kubectl does", create(t, namespace, nil, client.FieldOwner("kubectl-client-side-apply")))
@@ -414,7 +414,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	schema, _, err := unstructured.NestedMap(versions[0].(map[string]any), "schema", "openAPIV3Schema")
 	check(t, "reading its schema", err)
 	if fields := wantDescriptions(t, schema, "PayUToken"); fields < 30 {
-		t.Errorf("only %d fields were looked at", fields)
+		t.Errorf("only %d fields were checked", fields)
 	}
 }
 
@@ -466,7 +466,7 @@ func update(t *testing.T, changes edits) error {
 	t.Helper()
 	object := parse(t, nil)
 	object.SetNamespace(newNamespace(t))
-	check(t, "creating what is to be updated", cluster.Client.Create(t.Context(), object))
+	check(t, "creating what the test updates", cluster.Client.Create(t.Context(), object))
 	edit(t, object, changes)
 	return cluster.Client.Update(t.Context(), object)
 }

@@ -41,7 +41,7 @@ func onTerminal(t *testing.T, command *exec.Cmd, until string) string {
 	for {
 		n, err := screen.Read(buffer)
 		shown.Write(buffer[:n])
-		if err != nil { // nobody writes any more
+		if err != nil { // all writers have closed it
 			break
 		}
 		if until != "" && strings.Contains(shown.String(), until) {

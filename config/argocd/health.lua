@@ -1,4 +1,4 @@
--- The health of a PayUToken. It follows kstatus, but tells a suspended one apart.
+-- The health of a PayUToken. It follows kstatus, except for suspended ones.
 
 local status = obj.status or {}
 local is = {} -- condition by type

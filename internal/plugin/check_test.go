@@ -347,7 +347,7 @@ func TestCheckMindsTheNamespace(t *testing.T) {
 	got.want(t, 0, `in namespace "`+other.namespace+`"`, "✓ PayU")
 }
 
-// Ctrl-C while PayU hangs ends the command, and is nobody's fault.
+// Ctrl-C while PayU hangs stops the command without an error.
 func TestCheckCanBeInterrupted(t *testing.T) {
 	t.Parallel()
 	server := runPayU(t, payutest.Default)

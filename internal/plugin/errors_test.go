@@ -196,7 +196,7 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("namespaces: %s", got.stdout)
 	}
 	if got := s.exactly("__complete", "create", "x", "--scopes", "verify_b"); !strings.HasPrefix(got.stdout, "verify_bank_account\tbank account verification\n") {
-		t.Errorf("no product beside a scope: %s", got.stdout)
+		t.Errorf("no product next to a scope: %s", got.stdout)
 	}
 	// Without a response there is nothing to complete, and no error on the screen.
 	if got := s.exactly("__complete", "--kubeconfig="+s.file("config", ""), "status", ""); got.stdout != ":4\n" {

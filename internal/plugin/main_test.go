@@ -57,7 +57,7 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// shop is a namespace of one test, and somebody who works in it.
+// shop is a namespace of one test, with a user.
 type shop struct {
 	*testing.T
 	namespace  string
@@ -140,7 +140,7 @@ func (p *process) await() result {
 type journal struct {
 	mu      sync.Mutex
 	written bytes.Buffer
-	changed chan struct{} // closed when something is written; nil if nobody waits
+	changed chan struct{} // closed when something is written; nil if nothing waits
 }
 
 func (j *journal) Write(p []byte) (int, error) {
@@ -291,7 +291,7 @@ func (s *shop) file(name, content string) string {
 	return path
 }
 
-// somebody is a user without rights, but for those of a role in the namespace.
+// somebody switches to a user whose only rights are those of a role in the namespace.
 func (s *shop) somebody(rules string) {
 	s.Helper()
 	name := "user-of-" + s.namespace

@@ -71,7 +71,7 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// completeScopes completes the last scope of a list separated by commas. Shells show the product beside each.
+// completeScopes completes the last scope of a list separated by commas. Shells show the product next to each.
 func completeScopes(_ *cobra.Command, _ []string, typed string) (completions []string, _ cobra.ShellCompDirective) {
 	before := typed[:strings.LastIndex(typed, ",")+1]
 	given := strings.Split(before, ",")

@@ -33,10 +33,10 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = answer.Body.Close()
 		return send(r, fresh)
 	}
-	return answer, nil // nothing better to try: the 401 is the answer
+	return answer, nil // there is no newer token: the 401 is final
 }
 
-// token opens the file once more if it is not there: the kubelet was just exchanging the directory behind it.
+// token opens the file once more if it does not exist: the kubelet was just replacing its directory.
 func (b bearer) token() (string, error) {
 	token, err := os.ReadFile(b.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +62,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, os.Args[2], nil) //nolint:gosec // whoever runs this chooses the URL
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, os.Args[2], nil) //nolint:gosec // the user chooses the URL
 	if err != nil {
 		log.Fatal(err)
 	}

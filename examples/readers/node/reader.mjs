@@ -12,12 +12,12 @@ async function call(url, options = {}) {
   const answer = await send(url, options, token);
   if (answer.status !== 401) return answer;
   const fresh = await read();
-  if (fresh === token) return answer; // nothing better to try: the 401 is the answer
+  if (fresh === token) return answer; // there is no newer token: the 401 is final
   await answer.body?.cancel();
   return send(url, options, fresh);
 }
 
-// read opens the file once more if it is not there: the kubelet was just exchanging the directory behind it.
+// read opens the file once more if it does not exist: the kubelet was just replacing its directory.
 async function read() {
   try {
     return await readFile(file, 'utf8');

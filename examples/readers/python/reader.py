@@ -17,7 +17,7 @@ def call(request: Request, file: str):
         return send(request, token)
     except HTTPError as refusal:
         if refusal.code != 401 or (fresh := read(file)) == token:
-            raise  # nothing better to try: the 401 is the answer
+            raise  # there is no newer token: the 401 is final
         refusal.close()
     return send(request, fresh)
 
