@@ -154,11 +154,18 @@ func (r *Registry) Observed(m Member) {
 	}
 }
 
-// AwaitStart has a member reconciled as soon as requests may be made.
+// AwaitStart has a member reconciled as soon as requests may be made: at once, if the last of those that were expected
+// has been observed since the member joined.
 func (r *Registry) AwaitStart(m Member) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.start.waiting = append(r.start.waiting, m)
+	starting := r.starting(r.Now())
+	if starting {
+		r.start.waiting = append(r.start.waiting, m)
+	}
+	r.mu.Unlock()
+	if !starting {
+		r.Changed([]Member{m})
+	}
 }
 
 func (r *Registry) starting(now time.Time) bool {
@@ -210,14 +217,17 @@ func (r *Registry) joined(m Member, key payu.Key) *source {
 	return s
 }
 
-// restore takes up what a former process noted of the requests, unless this one knows more.
+// restore takes up what a former process noted of the requests, unless this one knows more: of all seeds the latest
+// attempt, and the longest wait of the client.
 func (r *Registry) restore(s *source, seed Seed, now time.Time) {
-	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(s.nextAttempt) || !seed.NextAttempt.After(now) {
+	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(now) {
 		return
 	}
-	s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
 	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
 		r.hold(s.key, seed.NextAttempt, seed.Err, now)
+	}
+	if seed.NextAttempt.After(s.nextAttempt) {
+		s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
 	}
 }
 
