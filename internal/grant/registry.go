@@ -211,7 +211,7 @@ func (r *Registry) joined(m Member, key payu.Key) *source {
 	}
 	joins := &member{source: s, seen: s.ended}
 	if known != nil {
-		joins.wish, joins.looked = known.wish.movedTo(s), true
+		joins.wish, joins.looked = known.wish.moved(known.source, s), true
 	}
 	r.members[m], s.members[m] = joins, joins
 	return s
