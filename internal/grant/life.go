@@ -13,6 +13,10 @@ const mostRequests = 12
 
 var probeDelays = []time.Duration{0, 400 * time.Millisecond, 900 * time.Millisecond, 1500 * time.Millisecond}
 
+// leastPart is the part of a life that is waited for at least before its end: it bounds the requests also where a restart
+// forgot some.
+const leastPart = 128
+
 // shortLife is the life of a token for whose end there are no quick requests.
 const shortLife = 30 * time.Second
 
@@ -38,7 +42,7 @@ func (l *life) next(token, given payu.Token, now time.Time) time.Time {
 	}
 	half := l.endsAfter.Sub(now) / 2
 	switch {
-	case half >= payu.Floor && l.requests < mostRequests-len(probeDelays):
+	case half >= max(payu.Floor, token.Life()/leastPart) && l.requests < mostRequests-len(probeDelays):
 		return now.Add(half)
 	case l.probes < len(probeDelays) && !l.limited && token.Life() >= shortLife:
 		at := l.endsAfter.Add(probeDelays[l.probes])

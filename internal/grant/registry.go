@@ -157,9 +157,11 @@ func (r *Registry) observed(m Member) (waiting []Member) {
 	return waiting
 }
 
-// AwaitStart has a member reconciled as soon as requests may be made.
+// AwaitStart has a member reconciled as soon as requests may be made: at once, if the last of those that were expected
+// has been observed since the member joined.
 func (r *Registry) AwaitStart(m Member) {
 	r.mu.Lock()
+<<<<<<< HEAD
 	r.start.waiting = append(r.start.waiting, m)
 	waiting := r.observed(m)
 	r.mu.Unlock()
@@ -169,6 +171,15 @@ func (r *Registry) AwaitStart(m Member) {
 func (r *Registry) tell(members []Member) {
 	if len(members) > 0 {
 		r.Changed(members)
+=======
+	starting := r.starting(r.Now())
+	if starting {
+		r.start.waiting = append(r.start.waiting, m)
+	}
+	r.mu.Unlock()
+	if !starting {
+		r.Changed([]Member{m})
+>>>>>>> grant-tests
 	}
 }
 
@@ -213,20 +224,23 @@ func (r *Registry) joined(m Member, key payu.Key) *source {
 	}
 	joins := &member{source: s, seen: s.ended}
 	if known != nil {
-		joins.wish, joins.looked = known.wish.movedTo(s), true
+		joins.wish, joins.looked = known.wish.moved(known.source, s), true
 	}
 	r.members[m], s.members[m] = joins, joins
 	return s
 }
 
-// restore takes up what a former process noted of the requests, unless this one knows more.
+// restore takes up what a former process noted of the requests, unless this one knows more: of all seeds the latest
+// attempt, and the longest wait of the client.
 func (r *Registry) restore(s *source, seed Seed, now time.Time) {
-	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(s.nextAttempt) || !seed.NextAttempt.After(now) {
+	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(now) {
 		return
 	}
-	s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
 	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
 		r.hold(s.key, seed.NextAttempt, seed.Err, now)
+	}
+	if seed.NextAttempt.After(s.nextAttempt) {
+		s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
 	}
 }
 

@@ -21,24 +21,25 @@ type Wish struct {
 type wish struct {
 	value string
 	// after is the number of requests that were sent when the wish was seen: a later one fulfils it.
-	after     int
-	first     bool
+	after int
+	first bool
+	// found says that it was there at the first look at the member.
+	found     bool
 	fulfilled bool
 }
 
-// take notes a member's wish. One that is found at the first look, and is older than the live token, was fulfilled by a
-// former process.
+// take notes a member's wish. One that was found at the first look, and is older than the live token, was fulfilled by a
+// former process: that token may be in the Secret of another member, which is looked at later.
 func (m *member) take(w Wish, token payu.Token, now time.Time) {
-	firstLook := !m.looked
-	m.looked = true
 	if w.Value != m.wish.value {
-		m.wish = wish{value: w.Value, after: m.source.begun, first: w.First, fulfilled: w.Handled}
+		m.wish = wish{value: w.Value, after: m.source.begun, first: w.First, found: !m.looked, fulfilled: w.Handled}
 	}
+	m.looked = true
 	if w.Value == "" || m.wish.fulfilled || !token.ValidAt(now) {
 		return
 	}
 	at, err := time.Parse(time.RFC3339, w.Value)
-	m.wish.fulfilled = m.wish.first || firstLook && err == nil && at.Before(token.FetchedAt)
+	m.wish.fulfilled = m.wish.first || m.wish.found && err == nil && at.Before(token.FetchedAt)
 }
 
 // pending reports whether no request has ended yet that was sent after the wish was seen.
@@ -46,8 +47,9 @@ func (w wish) pending(s *source) bool {
 	return w.value != "" && !w.fulfilled && s.ended <= w.after
 }
 
-// movedTo returns the wish of a member that has changed its source.
-func (w wish) movedTo(s *source) wish {
-	w.after = s.begun
+// moved returns the wish of a member that has changed its source. One that was served stays so.
+func (w wish) moved(from, to *source) wish {
+	w.fulfilled = !w.pending(from)
+	w.after = to.begun
 	return w
 }
