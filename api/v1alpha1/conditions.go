@@ -42,8 +42,6 @@ const (
 	ReasonOAuthError = "OAuthError"
 	// ReasonUnreachable says that no response came: DNS, TCP, TLS or a timeout.
 	ReasonUnreachable = "Unreachable"
-	// ReasonLifetimeUnknown says that PayU issued a token without expires_in, and that spec.assumedLifetime is not set.
-	ReasonLifetimeUnknown = "LifetimeUnknown"
 	// ReasonInvalidResponse is a response without a usable token.
 	ReasonInvalidResponse = "InvalidResponse"
 	// ReasonScopeReduced says that PayU granted fewer scopes than requested; such a token is not written.

@@ -164,7 +164,7 @@ func expectSeenByKubectl(s *shop) {
 		s.Errorf("kubectl get events:\n%s", events)
 	}
 	columns := must(cluster.Kubectl(s.ctx, "get", "payutok", "links", "-n", s.namespace))(s.T)
-	if got := strings.Fields(columns)[:6]; !slices.Equal(got, []string{"NAME", "READY", "REASON", "ENVIRONMENT", "SECRET", "EXPIRES"}) {
+	if got := strings.Fields(columns)[:7]; !slices.Equal(got, []string{"NAME", "READY", "REASON", "REFRESHED", "ENVIRONMENT", "SECRET", "EXPIRES"}) {
 		s.Errorf("kubectl get payutok:\n%s", columns)
 	}
 }

@@ -161,17 +161,6 @@ func (r *Registry) observed(m Member) (waiting []Member) {
 // has been observed since the member joined.
 func (r *Registry) AwaitStart(m Member) {
 	r.mu.Lock()
-<<<<<<< HEAD
-	r.start.waiting = append(r.start.waiting, m)
-	waiting := r.observed(m)
-	r.mu.Unlock()
-	r.tell(waiting)
-}
-
-func (r *Registry) tell(members []Member) {
-	if len(members) > 0 {
-		r.Changed(members)
-=======
 	starting := r.starting(r.Now())
 	if starting {
 		r.start.waiting = append(r.start.waiting, m)
@@ -179,7 +168,12 @@ func (r *Registry) tell(members []Member) {
 	r.mu.Unlock()
 	if !starting {
 		r.Changed([]Member{m})
->>>>>>> grant-tests
+	}
+}
+
+func (r *Registry) tell(members []Member) {
+	if len(members) > 0 {
+		r.Changed(members)
 	}
 }
 

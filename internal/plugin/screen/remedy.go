@@ -49,7 +49,6 @@ var remedies = map[string]string{
 		"The operator tries again within 5 minutes.",
 	v1alpha1.ReasonCredentialsUnreadable: "If the message says forbidden, grant the operator get, list and watch on Secrets in namespace {namespace}. " +
 		"Otherwise nothing: the operator tries again.",
-	v1alpha1.ReasonLifetimeUnknown: "Set spec.assumedLifetime to the lifetime that PayU registered for the client.",
 	v1alpha1.ReasonPending:         "Nothing: the first token is requested within seconds.",
 	v1alpha1.ReasonTemplateInvalid: "Correct spec.target.template.data.",
 	v1alpha1.ReasonSuspended:       "The token is not renewed while spec.suspend is true. To resume:",
