@@ -115,7 +115,7 @@ func (m *mirror) list(_ context.Context, _ client.WithWatch, list client.ObjectL
 		}
 	case *v1alpha1.PayUTokenList:
 		for key, token := range m.tokens {
-			if key.Namespace == wanted.Namespace {
+			if wanted.Namespace == "" || key.Namespace == wanted.Namespace {
 				into.Items = append(into.Items, *token.DeepCopy())
 			}
 		}
