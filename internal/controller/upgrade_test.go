@@ -256,3 +256,30 @@ func TestAnUpgradeDoesNotShortenABackOff(t *testing.T) {
 		w.expectLive("links")
 	})
 }
+
+// TestAFormerSealServesItsOwnPayUTokenOnly: whoever has seen a former seal can forge one for other data. While the API
+// server refuses the write that replaces it, its token is given to no other PayUToken.
+func TestAFormerSealServesItsOwnPayUTokenOnly(t *testing.T) {
+	for _, other := range []string{"another", "newcomer"} { // reconciled first, and last
+		t.Run(other, func(t *testing.T) {
+			t.Parallel()
+			w, _ := withKept(t, "testdata/upgrade/default.yaml", payutest.Default)
+			before := w.value("links")
+			w.faults.set(nil, func(name string) error {
+				if name == "links" {
+					return forbid(name, "nobody may write it")
+				}
+				return nil
+			})
+			w.create(other)
+			w.run()
+			w.pass(30 * time.Second)
+			w.expectRequests(1)
+			w.expectLive(other)
+			if w.value("links") != before || w.value(other) == before {
+				t.Error("a token under a former seal was shared")
+			}
+			w.expectCondition("links", v1alpha1.ConditionReady, "True/TokenValid")
+		})
+	}
+}
