@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
@@ -44,8 +47,10 @@ type model struct {
 	damaged map[string]bool              // targets that a user has changed since the operator last wrote them
 	lost    bool                         // PayU has made a token whose answer was lost, or a clock was set back
 	mode    payutest.Mode
+	reused  bool // the mode was Reuse: then there are quick requests at the end of a token
 	counter int
 	quiet   bool // no fault, default mode, and no user has done anything since
+	asked   int  // the requests that PayU had seen when the present process began, or the clock was set
 }
 
 var (
@@ -55,7 +60,7 @@ var (
 	sets    = [][]v1alpha1.Scope{
 		{"create_payment_links"}, {"create_payment_links", "read_payment_links"}, {"read_payment_links", "create_payment_links"},
 	}
-	lives = []time.Duration{5 * time.Minute, 20 * time.Minute, 2 * time.Hour}
+	lives = []time.Duration{20 * time.Second, 5 * time.Minute, 20 * time.Minute, 2 * time.Hour}
 )
 
 type alive struct{ target, token string }
@@ -207,7 +212,8 @@ func (m *model) RotateClientAtPayU(t *rapid.T) {
 func (m *model) DamageTarget(t *rapid.T) {
 	m.t = t
 	secret := m.drawTarget()
-	switch rapid.SampledFrom([]string{"edit", "empty", "labels", "annotations", "delete"}).Draw(t, "damage") {
+	manager := client.FieldOwner(rapid.SampledFrom([]string{"kubectl-edit", "velero"}).Draw(t, "manager"))
+	switch rapid.SampledFrom([]string{"edit", "empty", "labels", "annotations", "owner", "a key of theirs", "delete"}).Draw(t, "damage") {
 	case "edit":
 		secret.Data = map[string][]byte{"access_token": []byte("forged")}
 	case "empty":
@@ -219,13 +225,17 @@ func (m *model) DamageTarget(t *rapid.T) {
 		if len(secret.OwnerReferences) == 0 {
 			m.t.Skip("that would make a foreign Secret of it")
 		}
+	case "owner":
+		secret.OwnerReferences = nil
+	case "a key of theirs":
+		secret.Data["theirs"] = []byte("x")
 	case "delete":
 		m.world.delete(secret)
 		m.damaged[secret.Name] = true
 		m.userActs()
 		return
 	}
-	m.must(m.user.Update(m.ctx, secret))
+	m.must(m.user.Update(m.ctx, secret, manager))
 	m.damaged[secret.Name] = true
 	m.userActs()
 }
@@ -253,6 +263,7 @@ func (m *model) RemoveForeignSecret(t *rapid.T) {
 func (m *model) Restart(t *rapid.T) {
 	m.t = t
 	m.restart()
+	m.asked = m.requests()
 	m.quiet = false
 	m.settle()
 }
@@ -272,6 +283,7 @@ func (m *model) ClockIsSet(t *rapid.T) {
 	d := rapid.SampledFrom([]time.Duration{-time.Hour, -time.Minute, time.Minute, 3 * time.Hour}).Draw(t, "by")
 	m.clock.SetTime(m.clock.Now().Add(d))
 	m.quiet, m.lost = false, true
+	m.asked = m.requests()
 	m.settle()
 	m.pass(10 * time.Minute) // the longest sleep: by then the operator has noticed
 	m.observe()
@@ -280,6 +292,7 @@ func (m *model) ClockIsSet(t *rapid.T) {
 func (m *model) SwitchMode(t *rapid.T) {
 	m.t = t
 	m.mode = rapid.SampledFrom([]payutest.Mode{payutest.Default, payutest.Reuse, payutest.RevokePrevious}).Draw(t, "mode")
+	m.reused = m.reused || m.mode == payutest.Reuse
 	m.payu.SetMode(m.mode)
 	m.quiet = false
 }
@@ -305,11 +318,15 @@ func (m *model) PayURecovers(t *rapid.T) {
 
 func (m *model) APIServerFails(t *rapid.T) {
 	m.t = t
-	switch rapid.SampledFrom([]string{"all", "write", "none", "none"}).Draw(t, "fails") {
+	switch rapid.SampledFrom([]string{"all", "quota", "webhook", "timeout", "none", "none"}).Draw(t, "fails") {
 	case "all":
 		m.faults.set(errors.New("the API server is down"), nil)
-	case "write":
+	case "quota":
 		m.faults.set(nil, func(string) error { return errQuota })
+	case "webhook":
+		m.faults.set(nil, func(string) error { return errWebhookDown })
+	case "timeout":
+		m.faults.set(nil, func(string) error { return context.DeadlineExceeded })
 	case "none":
 		m.faults.set(nil, nil)
 	}
@@ -342,11 +359,50 @@ func (m *model) healthy() bool {
 
 func (m *model) observe() {
 	m.Helper()
+	claims := map[string][]string{}
 	for _, token := range m.tokens() {
 		m.checkTarget(&token)
 		m.checkStatus(&token)
+		m.checkWords(&token)
+		if !strings.Contains(m.conditions(token.Name), "False/TargetConflict") {
+			claims[token.TargetName()] = append(claims[token.TargetName()], token.Name)
+		}
 	}
 	m.checkForeign()
+	m.checkFloor()
+	for name, tokens := range claims {
+		if len(tokens) > 1 && m.faults.on("any") == nil {
+			m.Fatalf("%v all have the target Secret %s", tokens, name)
+		}
+	}
+}
+
+// checkWords holds that a failure shows, and that no text betrays a token.
+func (m *model) checkWords(token *v1alpha1.PayUToken) {
+	m.Helper()
+	if token.Status.ObservedGeneration < 1 && m.faults.onStatus() == nil {
+		m.Fatalf("%s: nothing is said of it", token.Name)
+	}
+	for _, c := range token.Status.Conditions {
+		for _, value := range m.everyToken() {
+			if strings.Contains(c.Message, value) {
+				m.Fatalf("%s: a token is in condition %s", token.Name, c.Type)
+			}
+		}
+	}
+}
+
+// checkFloor holds that one process asks PayU never twice within 5 s for one source, but where the server reuses tokens.
+func (m *model) checkFloor() {
+	m.Helper()
+	last := map[string]time.Time{}
+	for _, r := range m.payu.Requests()[m.asked:] {
+		source := r.ClientID + " " + payutest.ScopeSet(strings.Fields(r.Scope))
+		if before, ok := last[source]; ok && r.ReceivedAt.Sub(before) < payu.Floor && m.mode != payutest.Reuse && !m.reused {
+			m.Fatalf("PayU was asked for %s again after %v", source, r.ReceivedAt.Sub(before))
+		}
+		last[source] = r.ReceivedAt
+	}
 }
 
 // checkTarget looks at what has become of a target Secret since it was looked at last.
@@ -388,7 +444,8 @@ func (m *model) checkTarget(token *v1alpha1.PayUToken) {
 func (m *model) checkRenewal(token *v1alpha1.PayUToken, before string) {
 	m.Helper()
 	previous, _ := m.payu.TokenInfo(before)
-	if left := previous.ExpiresAt.Sub(m.clock.Now()); left < 2*time.Minute {
+	life := m.payu.Settings().TokenTTL
+	if left := previous.ExpiresAt.Sub(m.clock.Now()); left < 2*time.Minute && life >= 5*time.Minute {
 		m.Fatalf("%s: renewed with %v of life left", token.Name, left)
 	}
 }
@@ -435,7 +492,7 @@ func (m *model) boundRequests(made int, d time.Duration) {
 		perLife = 12
 	}
 	lifetimes := int(d/life) + 2
-	backOff := 12 + int(d/(5*time.Minute))
+	backOff := 14 + int(d/(5*time.Minute))
 	if most := len(names) * (perLife*lifetimes + backOff); made > most {
 		m.Fatalf("%d requests in %v, at most %d are allowed (life %v, mode %v)", made, d, most, life, m.mode)
 	}
