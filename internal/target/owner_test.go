@@ -49,6 +49,7 @@ func TestOwner(t *testing.T) {
 		"no Secret, same age: by name":      {claims: []Claim{c, a, b}, want: "b"},
 		"owner":                             {&marks{"PayUToken", "a", "uid-a", "uid-a", "a"}, []Claim{b, a}, "a"},
 		"owner, everything else edited":     {&marks{"PayUToken", "x", "uid-a", "uid-b", "b"}, []Claim{b, a}, "a"},
+		"owner is gone, label":              {&marks{"PayUToken", "x", "uid-x", "uid-a", "b"}, []Claim{b, a}, "a"},
 		"no owner, label":                   {&marks{label: "uid-a", name: "b"}, []Claim{b, a}, "a"},
 		"only the name":                     {&marks{name: "a"}, []Claim{b, a}, "a"},
 		"retained, owner created again":     {&marks{label: "uid-a", name: "a"}, []Claim{b, again}, "a"},
