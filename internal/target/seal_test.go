@@ -114,34 +114,38 @@ func TestASecretIsReadBackAsItWasWritten(t *testing.T) {
 	}
 }
 
-// TestWhatASealIsBoundTo has a Secret written for one PayUToken and read for another, or with other credentials.
+// allTrue is what is true of a Secret as it was written.
+const allTrue = "Whole Proven Plausible InShape"
+
+// bindings are what is true of a Secret that was written for one PayUToken and is read for another, or with other credentials.
+var bindings = map[string]struct {
+	reader      edit
+	credentials payu.Credentials
+	granted     string
+	want        string
+}{
+	"nothing changed":       {want: allTrue},
+	"order of the scopes":   {reader: withScopes("read_payment_links", "create_payment_links"), want: allTrue},
+	"more was granted":      {granted: "update_payment_links " + asked, want: allTrue},
+	"a repeated scope":      {granted: asked + " read_payment_links", want: allTrue},
+	"other client secret":   {credentials: payu.Credentials{ClientID: "merchant-4711", ClientSecret: "483921"}, want: "Whole Plausible InShape"},
+	"other client ID":       {credentials: payu.Credentials{ClientID: "merchant-4712", ClientSecret: "483920"}, want: "Whole Plausible InShape"},
+	"ID and secret joined":  {credentials: payu.Credentials{ClientID: "merchant-47114", ClientSecret: "83920"}, want: "Whole Plausible InShape"},
+	"other environment":     {reader: func(obj *v1alpha1.PayUToken) { obj.Spec.Environment = v1alpha1.EnvironmentProduction }, want: "Whole Plausible InShape"},
+	"fewer scopes":          {reader: withScopes("read_payment_links"), want: "Whole Plausible InShape"},
+	"more scopes":           {reader: withScopes("create_payment_links", "read_payment_links", "update_payment_links"), want: "Whole InShape"},
+	"a template":            {reader: withData("token.env", "{{ .AccessToken }}"), want: "Whole InShape"},
+	"a template for a part": {reader: withData("access_token", "{{ .AccessToken }}"), want: "Whole Plausible InShape"},
+	"another UID":           {reader: func(obj *v1alpha1.PayUToken) { obj.UID = "uid-2" }, want: "Whole Proven Plausible"},
+	"another name": {reader: func(obj *v1alpha1.PayUToken) { obj.Name, obj.Spec.Target.Name = "other", "links" },
+		want: "Whole Proven Plausible Edited"},
+	"another type": {reader: func(obj *v1alpha1.PayUToken) { obj.Spec.Target.Template.Type = "example.com/token" },
+		want: "Whole Proven Plausible"},
+	"another key of the credentials": {reader: func(obj *v1alpha1.PayUToken) { obj.Spec.CredentialsSecretRef.ClientIDKey = "id" }, want: allTrue},
+}
+
 func TestWhatASealIsBoundTo(t *testing.T) {
-	const all = "Whole Proven Plausible InShape"
-	for name, test := range map[string]struct {
-		reader      edit
-		credentials payu.Credentials
-		granted     string
-		want        string
-	}{
-		"nothing changed":       {want: all},
-		"order of the scopes":   {reader: withScopes("read_payment_links", "create_payment_links"), want: all},
-		"more was granted":      {granted: "update_payment_links " + asked, want: all},
-		"a repeated scope":      {granted: asked + " read_payment_links", want: all},
-		"other client secret":   {credentials: payu.Credentials{ClientID: "merchant-4711", ClientSecret: "483921"}, want: "Whole Plausible InShape"},
-		"other client ID":       {credentials: payu.Credentials{ClientID: "merchant-4712", ClientSecret: "483920"}, want: "Whole Plausible InShape"},
-		"ID and secret joined":  {credentials: payu.Credentials{ClientID: "merchant-47114", ClientSecret: "83920"}, want: "Whole Plausible InShape"},
-		"other environment":     {reader: func(obj *v1alpha1.PayUToken) { obj.Spec.Environment = v1alpha1.EnvironmentProduction }, want: "Whole Plausible InShape"},
-		"fewer scopes":          {reader: withScopes("read_payment_links"), want: "Whole Plausible InShape"},
-		"more scopes":           {reader: withScopes("create_payment_links", "read_payment_links", "update_payment_links"), want: "Whole InShape"},
-		"a template":            {reader: withData("token.env", "{{ .AccessToken }}"), want: "Whole InShape"},
-		"a template for a part": {reader: withData("access_token", "{{ .AccessToken }}"), want: "Whole Plausible InShape"},
-		"another UID":           {reader: func(obj *v1alpha1.PayUToken) { obj.UID = "uid-2" }, want: "Whole Proven Plausible"},
-		"another name": {reader: func(obj *v1alpha1.PayUToken) { obj.Name, obj.Spec.Target.Name = "other", "links" },
-			want: "Whole Proven Plausible Edited"},
-		"another type": {reader: func(obj *v1alpha1.PayUToken) { obj.Spec.Target.Template.Type = "example.com/token" },
-			want: "Whole Proven Plausible"},
-		"another key of the credentials": {reader: func(obj *v1alpha1.PayUToken) { obj.Spec.CredentialsSecretRef.ClientIDKey = "id" }, want: all},
-	} {
+	for name, test := range bindings {
 		t.Run(name, func(t *testing.T) {
 			if test.granted == "" {
 				test.granted = asked
