@@ -100,8 +100,7 @@ func (d Desired) Secret(token payu.Token, key Key) (*corev1.Secret, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spec.target.template.data: %w", err)
 	}
-	s := seal{data: dataDigest(data, rfc3339(token.FetchedAt), rfc3339(token.ExpiresAt)), shape: d.shape}
-	s.mac = key.mac(s.data, d.scopes(), token.Scope, d.templates)
+	s := d.seal(data, rfc3339(token.FetchedAt), rfc3339(token.ExpiresAt), token.Scope, key)
 	secret := d.Shaped(map[string]string{
 		v1alpha1.AnnotationTokenName: d.obj.Name,
 		v1alpha1.AnnotationFetchedAt: rfc3339(token.FetchedAt),
@@ -110,6 +109,15 @@ func (d Desired) Secret(token payu.Token, key Key) (*corev1.Secret, error) {
 	})
 	secret.Data = data
 	return secret, nil
+}
+
+// seal returns the seal of data with a token that PayU granted a scope for.
+func (d Desired) seal(data map[string][]byte, fetchedAt, expiresAt, granted string, key Key) seal {
+	return seal{
+		data:  dataDigest(data, fetchedAt, expiresAt),
+		mac:   key.mac(contentDigest(data, fetchedAt, expiresAt), d.scopes(), granted, d.templates),
+		shape: d.shape,
+	}
 }
 
 // Resealed returns the Secret in the desired shape around the data that the held one has. A seal of the former version
@@ -126,9 +134,7 @@ func (d Desired) Resealed(secret *corev1.Secret, held Held, key Key) *corev1.Sec
 		annotations[v1alpha1.AnnotationSource] = s.String()
 	} else if held.Former && held.Proven {
 		fetched, expires := secret.Annotations[v1alpha1.AnnotationFetchedAt], secret.Annotations[v1alpha1.AnnotationExpiresAt]
-		s := seal{data: dataDigest(d.ownData(secret), fetched, expires), shape: d.shape}
-		s.mac = key.mac(s.data, d.scopes(), held.Token.Scope, d.templates)
-		annotations[v1alpha1.AnnotationSource] = s.String()
+		annotations[v1alpha1.AnnotationSource] = d.seal(d.ownData(secret), fetched, expires, held.Token.Scope, key).String()
 	}
 	return d.Shaped(annotations)
 }

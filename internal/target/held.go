@@ -81,8 +81,9 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 	if !complete || proof == nil {
 		return
 	}
+	content := contentDigest(d.ownData(secret), fetched, expires)
 	for _, scope := range append(granted, proof.Granted) {
-		if s.mac.equal(proof.Key.mac(s.data, d.scopes(), scope, d.templates)) {
+		if s.mac.equal(proof.Key.mac(content, d.scopes(), scope, d.templates)) {
 			h.Proven, h.Token.Scope = true, scope
 			return
 		}

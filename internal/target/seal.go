@@ -16,7 +16,8 @@ import (
 //
 // data tells whole data from damaged ones without any secret. mac proves what the token was made from: whoever does not
 // know the client secret cannot make one, and whoever does not have the Secret's data can test no guess of a client
-// secret with it. shape tells whether the rest of the Secret is as the spec asks.
+// secret with it, since it covers the data themselves and not their digest in the annotation. shape tells whether the rest
+// of the Secret is as the spec asks.
 type seal struct{ data, mac, shape digest }
 
 // sealVersion stands first in a seal.
@@ -57,23 +58,34 @@ func KeyFor(environment string, c payu.Credentials) Key {
 	return Key(digestOf("payu-token-operator seal", environment, c.ClientID, c.ClientSecret))
 }
 
-// mac binds data to what the token in them was made from.
-func (k Key) mac(data digest, scopes []string, granted string, templates digest) digest {
+// mac binds content, the digest of data that is in no annotation, to what the token in the data was made from.
+func (k Key) mac(content digest, scopes []string, granted string, templates digest) digest {
 	h := hmac.New(sha256.New, k[:])
-	h.Write(joined(data.String(), joinedSet(scopes), joinedSet(strings.Fields(granted)), templates.String()))
+	h.Write(joined(content.String(), joinedSet(scopes), joinedSet(strings.Fields(granted)), templates.String()))
 	return digest(h.Sum(nil))
 }
 
 // equal compares in constant time.
 func (d digest) equal(other digest) bool { return hmac.Equal(d[:], other[:]) }
 
-// dataDigest covers the data and, since they say as much about the token, the times in the annotations.
+// dataDigest covers the data and, since they say as much about the token, the times in the annotations. It stands in the
+// seal.
 func dataDigest(data map[string][]byte, fetchedAt, expiresAt string) digest {
-	parts := []string{"data", fetchedAt, expiresAt}
+	return digestOf(dataParts("data", data, fetchedAt, expiresAt)...)
+}
+
+// contentDigest covers the same and must stand nowhere: with it, guesses of the client secret could be tested against the
+// mac.
+func contentDigest(data map[string][]byte, fetchedAt, expiresAt string) digest {
+	return digestOf(dataParts("content", data, fetchedAt, expiresAt)...)
+}
+
+func dataParts(title string, data map[string][]byte, fetchedAt, expiresAt string) []string {
+	parts := []string{title, fetchedAt, expiresAt}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		parts = append(parts, key, string(data[key]))
 	}
-	return digestOf(parts...)
+	return parts
 }
 
 func digestOf(parts ...string) digest { return sha256.Sum256(joined(parts...)) }
