@@ -12,6 +12,7 @@ import (
 	"github.com/moby/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/cli-runtime/pkg/printers"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // users of a kubeconfig with auth-provider, as kubectl supports them
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"

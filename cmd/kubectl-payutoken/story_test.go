@@ -98,6 +98,22 @@ func TestVersion(t *testing.T) {
 	s.exactly("", "payutoken", "version").want(t, 0, "kubectl-payutoken v1.2.3-test (commit ")
 }
 
+// TestAuthProviders has users whom kubectl supports, or tells what to use instead.
+func TestAuthProviders(t *testing.T) {
+	s := newShop(t)
+	const idToken = "e30.eyJleHAiOjk5OTk5OTk5OTl9.e30" // it does not expire, and the API server does not know it
+	for provider, want := range map[string]string{
+		`{"name": "oidc", "config": {"idp-issuer-url": "https://issuer.example", "client-id": "x", "id-token": "` + idToken + `"}}`: "log in again",
+		`{"name": "azure"}`: "kubelogin",
+	} {
+		file := s.file("kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x",
+"contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+"clusters": [{"name": "x", "cluster": {"server": "`+cluster.Config.Host+`", "insecure-skip-tls-verify": true}}],
+"users": [{"name": "x", "user": {"auth-provider": `+provider+`}}]}`)
+		s.exactly("", "payutoken", "list", "--kubeconfig="+file).want(t, 1, want)
+	}
+}
+
 // kubectl hands the exit code and Ctrl-C through.
 func TestInterrupt(t *testing.T) {
 	s := newShop(t)

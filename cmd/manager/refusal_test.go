@@ -46,6 +46,8 @@ func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
 			says: []string{stuck.URL, "does not respond", "no response within 13s"}}, 20 * time.Second},
 		"a web server that is no API server": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, web.URL, "")},
 			says: []string{web.URL}}, soon},
+		"a user with an OIDC token that the API server does not know": {refusal{args: []string{"--kubeconfig=" + oidcKubeconfig(t)},
+			says: []string{cluster.Config.Host, "does not accept the operator's credentials"}}, soon},
 		"a token that the API server does not know": {refusal{args: []string{"--kubeconfig=" + kubeconfig(t, cluster.Config.Host, "unknown")},
 			says: []string{cluster.Config.Host, "credentials", "kubeconfig"}}, soon},
 	} {
@@ -84,6 +86,18 @@ func kubeconfig(t *testing.T, server, token string) string {
 	if !strings.HasPrefix(server, "https") {
 		content = strings.Replace(content, "certificate-authority-data", "ignored", 1)
 	}
+	check(t, os.WriteFile(file, []byte(content), 0o600))
+	return file
+}
+
+// oidcKubeconfig writes a file for the API server whose user has an OIDC token that does not expire.
+func oidcKubeconfig(t *testing.T) string {
+	t.Helper()
+	part := base64.RawURLEncoding.EncodeToString
+	token := part([]byte(`{"alg":"none"}`)) + "." + part([]byte(`{"exp":9999999999}`)) + "." + part([]byte("signature"))
+	file := kubeconfig(t, cluster.Config.Host, "")
+	content := strings.Replace(string(must(os.ReadFile(file))(t)), `"token": ""`, fmt.Sprintf(
+		`"auth-provider": {"name": "oidc", "config": {"idp-issuer-url": "https://issuer.example", "client-id": "x", "id-token": %q}}`, token), 1)
 	check(t, os.WriteFile(file, []byte(content), 0o600))
 	return file
 }
