@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
@@ -281,5 +282,31 @@ func TestAFormerSealServesItsOwnPayUTokenOnly(t *testing.T) {
 			}
 			w.expectCondition("links", v1alpha1.ConditionReady, "True/TokenValid")
 		})
+	}
+}
+
+// TestAPlantedFormerSealIsNotShared: whoever may write one target Secret can make a seal of the former version for any data.
+// It serves that Secret's own PayUToken, whose token he could replace anyway, and nobody else, also once it was replaced.
+func TestAPlantedFormerSealIsNotShared(t *testing.T) {
+	w, _ := withKept(t, "testdata/upgrade/default.yaml", payutest.Default)
+	const fetched, expires = "2026-11-22T09:09:59Z", "2036-11-22T09:09:59Z"
+	w.change("links", func(s *corev1.Secret) {
+		parts := strings.Split(s.Annotations[v1alpha1.AnnotationSource], ".")
+		parts[4] = payu.DigestOf("data", fetched, expires, "access_token", "planted", "expires_at", string(s.Data["expires_at"]),
+			"scope", string(s.Data["scope"]), "token_type", "Bearer").String()
+		s.Data["access_token"] = []byte("planted")
+		s.Annotations[v1alpha1.AnnotationFetchedAt], s.Annotations[v1alpha1.AnnotationExpiresAt] = fetched, expires
+		s.Annotations[v1alpha1.AnnotationSource] = strings.Join(parts, ".")
+	})
+	w.run()
+	if !strings.HasPrefix(w.secret("links").Annotations[v1alpha1.AnnotationSource], "2.") {
+		t.Fatal("the test needs a seal that was replaced")
+	}
+	w.restart()
+	w.create("sharer")
+	w.run()
+	w.pass(time.Minute)
+	if w.value("sharer") == "planted" || w.value("sharer") == "" {
+		t.Errorf("the sharer holds %q", w.value("sharer"))
 	}
 }

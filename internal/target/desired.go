@@ -134,7 +134,7 @@ func (d Desired) Resealed(secret *corev1.Secret, held Held, key Key) *corev1.Sec
 		annotations[v1alpha1.AnnotationSource] = s.String()
 	} else if held.Former && held.Proven {
 		fetched, expires := secret.Annotations[v1alpha1.AnnotationFetchedAt], secret.Annotations[v1alpha1.AnnotationExpiresAt]
-		annotations[v1alpha1.AnnotationSource] = d.seal(d.ownData(secret), fetched, expires, held.Token.Scope, key).String()
+		annotations[v1alpha1.AnnotationSource] = d.seal(d.ownData(secret), fetched, expires, held.Token.Scope, key.former()).String()
 	}
 	return d.Shaped(annotations)
 }

@@ -74,8 +74,16 @@ func cutSeal(secret *corev1.Secret, parts int) {
 func TestAFormerSealBecomesOneOfThisVersion(t *testing.T) {
 	obj := payUToken()
 	d, secret, proof := desired(t, obj), formerSecretOf(t, obj, token(asked)), proofOf(obj, credentials)
-	resealed := d.Resealed(secret, d.Read(secret, proof), proof.Key)
-	if diff := cmp.Diff(secretOf(t, obj, token(asked)).ObjectMeta, resealed.ObjectMeta); diff != "" {
+	resealed, written := d.Resealed(secret, d.Read(secret, proof), proof.Key), secretOf(t, obj, token(asked))
+	resealed.Data = secret.Data
+	if held := d.Read(resealed, proof); !held.Proven || !held.InShape || !held.Former {
+		t.Errorf("the replaced seal is read as %+v", held)
+	}
+	if held := d.Read(written, proof); held.Former {
+		t.Error("a seal that was written by this version counts as one of the former")
+	}
+	resealed.Annotations[v1alpha1.AnnotationSource] = written.Annotations[v1alpha1.AnnotationSource]
+	if diff := cmp.Diff(written.ObjectMeta, resealed.ObjectMeta); diff != "" {
 		t.Errorf("(-written now +resealed):\n%s", diff)
 	}
 	unread := d.Resealed(secret, d.Read(secret, nil), Key{})

@@ -22,7 +22,8 @@ type Held struct {
 	Proven bool
 	// Plausible says that nothing speaks against that, where the credentials cannot be read.
 	Plausible bool
-	// Former says that the seal has the form of the former version, which proves less: such a token is shared with nobody.
+	// Former says that the seal has the form of the former version, or replaced such a one, which proves less: the token is
+	// shared with nobody.
 	Former bool
 	// InShape says that type, labels, annotations and owner are as the spec asks, and Edited that somebody has changed them
 	// since the operator wrote them so.
@@ -83,8 +84,10 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 	}
 	content := contentDigest(d.ownData(secret), fetched, expires)
 	for _, scope := range append(granted, proof.Granted) {
-		if s.mac.equal(proof.Key.mac(content, d.scopes(), scope, d.templates)) {
-			h.Proven, h.Token.Scope = true, scope
+		present := s.mac.equal(proof.Key.mac(content, d.scopes(), scope, d.templates))
+		h.Former = !present && s.mac.equal(proof.Key.former().mac(content, d.scopes(), scope, d.templates))
+		if h.Proven = present || h.Former; h.Proven {
+			h.Token.Scope = scope
 			return
 		}
 	}

@@ -58,6 +58,10 @@ func KeyFor(environment string, c payu.Credentials) Key {
 	return Key(digestOf("payu-token-operator seal", environment, c.ClientID, c.ClientSecret))
 }
 
+// former returns the key of seals that replace one of the former version. That one proved less, so that what they seal is
+// shared with nobody either.
+func (k Key) former() Key { return Key(digestOf("former", string(k[:]))) }
+
 // mac binds content, the digest of data that is in no annotation, to what the token in the data was made from.
 func (k Key) mac(content digest, scopes []string, granted string, templates digest) digest {
 	h := hmac.New(sha256.New, k[:])
