@@ -142,7 +142,7 @@ func (o *observation) classify(err error, placeholders bool) *failure {
 	switch {
 	case isGone(err):
 		return namespaceGone
-	case apierrors.IsConflict(err):
+	case isConflict(err):
 		return conflict
 	case isRefusal(err):
 		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",
