@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,17 +60,43 @@ func targetFailed(f *failure) bool {
 // isRefusal reports whether the API server refuses a write, and will refuse it again until somebody acts.
 func isRefusal(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err) ||
-		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsMethodNotSupported(err) || apierrors.IsNotAcceptable(err)
+		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsMethodNotSupported(err) || apierrors.IsNotAcceptable(err) || isDenial(err)
+}
+
+// isDenial reports whether an admission webhook denies a write. It may do so with any HTTP status, also with those that
+// mean a conflict, or a namespace that is gone, where the API server itself gives them.
+func isDenial(err error) bool {
+	var answered apierrors.APIStatus
+	if !errors.As(err, &answered) {
+		return false
+	}
+	status := answered.Status()
+	return status.Code >= 400 && status.Code < 500 && status.Code != http.StatusTooManyRequests && byDenial.MatchString(status.Message)
 }
 
 // isGone reports whether the namespace is being deleted, or is gone.
 func isGone(err error) bool {
-	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err)
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) && kindOf(err) == "namespaces"
+}
+
+// isConflict reports whether the Secret has changed or gone since it was read.
+func isConflict(err error) bool {
+	return !isDenial(err) && (apierrors.IsConflict(err) || apierrors.IsNotFound(err))
+}
+
+// kindOf returns the kind of the object that an answer of the API server is about, empty if it does not say.
+func kindOf(err error) string {
+	var answered apierrors.APIStatus
+	if !errors.As(err, &answered) || answered.Status().Details == nil {
+		return ""
+	}
+	return answered.Status().Details.Kind
 }
 
 // What the API server's own words look like. Each expression takes only what it names: an admission webhook may say
 // anything, and knows the values of the Secret.
 var (
+	byDenial  = regexp.MustCompile(`^admission webhook "[^"]{1,253}" denied the request`)
 	byWebhook = regexp.MustCompile(`webhook "([-.a-z0-9]{1,253})"`)
 	byPolicy  = regexp.MustCompile(`(ValidatingAdmissionPolicy|MutatingAdmissionPolicy) '([-.a-z0-9]{1,253})'`)
 	byRBAC    = regexp.MustCompile(`is forbidden: (User "[-.:@a-zA-Z0-9]{1,253}" cannot [a-z]{1,20} resource "[a-z/]{1,30}")`)

@@ -44,6 +44,8 @@ type observation struct {
 	state grant.State
 
 	record record
+	// removal is why the former target was not removed while renewal is suspended, nil if it was.
+	removal *failure
 	// wrote is the event that tells of the write that this pass has made, empty if it has made none.
 	wrote string
 }

@@ -74,8 +74,9 @@ const (
 	passTimeout = 25 * time.Second
 	// reportTimeout bounds the writing of the status.
 	reportTimeout = 13 * time.Second
-	// mostSteps bounds a pass. A pass takes two steps at most unless others write the same Secret.
-	mostSteps = 6
+	// mostSteps bounds a pass. A pass takes two steps at most unless others write the same Secret, or an admission webhook
+	// changes what is written: then each repair is a step, and one begins the pause.
+	mostSteps = mostRepairs + 3
 	// drainPatience bounds the handing on of tokens while the operator stops.
 	drainPatience = 10 * time.Second
 )
@@ -122,6 +123,9 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	}
 	o.notePending(v, f)
 	o.noteTrouble(v, f)
+	if v.why == suspended {
+		o.removal = f
+	}
 	status := statusOf(o, v, f)
 	err = r.report(ctx, &o, status)
 	r.records.put(name, o.record)
@@ -167,7 +171,7 @@ func (r *Reconciler) finish(ctx context.Context, o *observation, v verdict, f *f
 	switch {
 	case targetFailed(v.why) || targetFailed(f):
 		r.renewFormer(ctx, o)
-	case f == nil && v.why == nil:
+	case f == nil && (v.why == nil || v.why == suspended):
 		return r.removeFormer(ctx, o)
 	}
 	return f

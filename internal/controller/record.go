@@ -103,7 +103,8 @@ func (o *observation) noteTrouble(v verdict, f *failure) {
 
 // timedOut reports whether the API server did not answer in time.
 func (o observation) timedOut(v verdict, f *failure) bool {
-	return v.why != nil && v.why.timedOut || f != nil && f.timedOut
+	shape := o.record.shape
+	return v.why != nil && v.why.timedOut || f != nil && f.timedOut || shape.failure != nil && shape.failure.timedOut && shape.at.Equal(o.now)
 }
 
 // mayRepair reports whether the target may be written once more with the token that it was to hold already. After too

@@ -2,9 +2,10 @@ package controller
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -15,7 +16,7 @@ import (
 func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	live, err := r.liveTarget(ctx, o.targetKey())
 	if err != nil {
-		return failedTo("read", o.desired.Name, err)
+		return o.noteShape(failedTo("read", o.desired.Name, err))
 	}
 	if live == nil || live.ResourceVersion != o.targetVersion() {
 		return conflict
@@ -29,29 +30,47 @@ func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	if err == nil {
 		return r.reshaped(ctx, o, written)
 	}
-	f := o.classify(err, false)
-	if !f.stalled {
+	f := o.noteShape(o.classify(err, false))
+	if f == nil && o.record.shape.failure.stalled {
+		r.reown(ctx, o, live)
+	}
+	return f
+}
+
+// noteShape has a failed write of the shape repeated later. The condition Stalled tells of it, and so it is no failure of
+// the pass.
+func (o *observation) noteShape(f *failure) *failure {
+	if f == nil || f == conflict || f == namespaceGone {
 		return f
 	}
 	o.record.shape = o.record.shape.refused(o, f)
-	return r.reown(ctx, o, live)
+	return nil
 }
 
-// reown puts the owner of a target right whose shape is refused: it decides whether the Secret goes with its PayUToken.
-func (r *Reconciler) reown(ctx context.Context, o *observation, live *corev1.Secret) *failure {
-	asItIs := ownedPart(live)
-	if owners := o.desired.Owners(); len(owners) != len(asItIs.OwnerReferences) {
-		asItIs.OwnerReferences = owners
-	} else {
-		return nil
+// reown puts the owner of a target right whose shape is refused: it decides whether the Secret goes with its PayUToken. If
+// that is refused, too, the shape's refusal says why.
+func (r *Reconciler) reown(ctx context.Context, o *observation, live *corev1.Secret) {
+	if o.desired.IsOwnedAsAsked(live) {
+		return
 	}
+	asItIs := ownedPart(live)
+	asItIs.OwnerReferences = o.desired.Owners()
 	written, err := r.patch(ctx, o, asItIs)
 	if err != nil {
-		return nil // the shape's refusal says why
+		return
 	}
-	o.record.shape.target = written.ResourceVersion
 	r.complete(ctx, o, written)
-	return nil
+	_ = r.disown(ctx, o)
+	o.record.shape.target = o.targetVersion()
+}
+
+// disown removes the owner reference that another field manager (a backup tool) has written back: an apply leaves it alone.
+func (r *Reconciler) disown(ctx context.Context, o *observation) *failure {
+	if o.desired.IsOwnedAsAsked(o.secret) || len(o.desired.Owners()) > 0 {
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(o.secret.OwnerReferences), func(owner metav1.OwnerReference) bool { return owner.UID == o.obj.UID })
+	return r.merge(ctx, o, map[string]any{"metadata": map[string]any{"resourceVersion": o.targetVersion(), "ownerReferences": others}})
 }
 
 func (r *Reconciler) reshaped(ctx context.Context, o *observation, written *corev1.Secret) *failure {
@@ -61,7 +80,7 @@ func (r *Reconciler) reshaped(ctx context.Context, o *observation, written *core
 	}
 	o.record.shape = attempt{}
 	r.complete(ctx, o, written)
-	return nil
+	return o.noteShape(r.disown(ctx, o))
 }
 
 // renewFormer keeps the former target fresh while the present one cannot be written.
@@ -93,6 +112,6 @@ func (r *Reconciler) removeFormer(ctx context.Context, o *observation) *failure 
 		return nil
 	}
 	f := failedTo("remove", o.former.name, err)
-	f.stalled = f.stalled && !apierrors.IsConflict(err)
+	f.transient = !f.stalled
 	return f
 }

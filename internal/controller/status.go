@@ -219,8 +219,10 @@ func (o observation) stalledBy(why *failure) *failure {
 		return why
 	case o.record.fights(o):
 		return o.record.fight.failure
-	case o.foreign == nil && o.secret != nil && !o.held.InShape:
+	case o.foreign == nil && o.secret != nil && !o.held.InShape && o.record.shape.failure != nil:
 		return o.record.shape.failure
+	case o.removal != nil:
+		return o.removal
 	default:
 		return nil
 	}

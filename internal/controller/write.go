@@ -60,7 +60,12 @@ func (r *Reconciler) removeKeys(ctx context.Context, o *observation, keys []stri
 	for _, key := range keys {
 		remove[key] = nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.targetVersion()}, "data": remove})
+	return r.merge(ctx, o, map[string]any{"metadata": map[string]any{"resourceVersion": o.targetVersion()}, "data": remove})
+}
+
+// merge changes what an apply cannot, because another field manager has it, too.
+func (r *Reconciler) merge(ctx context.Context, o *observation, change map[string]any) *failure {
+	patch, err := json.Marshal(change)
 	if err != nil {
 		return failedTo("write", o.desired.Name, err)
 	}
@@ -142,7 +147,7 @@ func (o *observation) classify(err error, placeholders bool) *failure {
 	switch {
 	case isGone(err):
 		return namespaceGone
-	case apierrors.IsConflict(err):
+	case isConflict(err):
 		return conflict
 	case isRefusal(err):
 		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",

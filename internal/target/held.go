@@ -121,15 +121,18 @@ func (d Desired) ownData(secret *corev1.Secret) map[string][]byte {
 	return data
 }
 
-// isMarked reports whether the labels, annotations and the owner are all there.
+// isMarked reports whether the type, the labels, the annotations and the owner are as the spec asks.
 func (d Desired) isMarked(secret *corev1.Secret) bool {
 	template := d.obj.Spec.Target.Template.Metadata
-	owner := metav1.GetControllerOf(secret)
-	owned := owner != nil && owner.UID == d.obj.UID
-	return contains(secret.Labels, d.labels()) && contains(secret.Labels, template.Labels) &&
+	return secret.Type == typeOf(d.obj) && d.IsOwnedAsAsked(secret) && contains(secret.Labels, d.labels()) && contains(secret.Labels, template.Labels) &&
 		contains(secret.Annotations, template.Annotations) &&
-		secret.Annotations[v1alpha1.AnnotationTokenName] == d.obj.Name &&
-		owned == (len(d.Owners()) > 0)
+		secret.Annotations[v1alpha1.AnnotationTokenName] == d.obj.Name
+}
+
+// IsOwnedAsAsked reports whether the Secret goes with its PayUToken if, and only if, the spec asks for that.
+func (d Desired) IsOwnedAsAsked(secret *corev1.Secret) bool {
+	owner := metav1.GetControllerOf(secret)
+	return (owner != nil && owner.UID == d.obj.UID) != isRetained(d.obj)
 }
 
 func contains(m, part map[string]string) bool {
