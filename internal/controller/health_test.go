@@ -13,7 +13,7 @@ func TestHealthyWhilePassesEnd(t *testing.T) {
 	r := &Reconciler{progress: newProgress()}
 	var now time.Duration
 	r.progress.monotonic = func() time.Duration { return now }
-	var q queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer q.ShutDown()
 	r.queue.Store(&q)
 	expect := func(when string, healthy bool) {

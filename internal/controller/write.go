@@ -223,7 +223,7 @@ type fieldSet struct {
 func ownFields(live *corev1.Secret) (fields fieldSet) {
 	for _, entry := range live.ManagedFields {
 		if entry.Manager == v1alpha1.ManagedBy && entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil {
-			_ = json.Unmarshal(entry.FieldsV1.Raw, &fields) // what cannot be read is owned by nobody
+			_ = json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) // what cannot be read is owned by nobody
 		}
 	}
 	return fields
