@@ -39,7 +39,7 @@ func TestAStory(t *testing.T) {
 
 	// PayU's behaviour changes.
 	s.payu.SetMode(payutest.Reuse)
-	s.kubectl("", "payutoken", "refresh", "--all", "--wait").want(t, 0, "payutoken.auth.payu.in/links unchanged: PayU gave the same token again")
+	s.kubectl("", "payutoken", "refresh", "--all", "--wait").want(t, 0, "payutoken.auth.payu.in/links unchanged: PayU issued the same token again")
 	s.kubectl("", append([]string{"payutoken", "check", "links", "--probe"}, asPayU...)...).want(t, 0, "PayU reuses tokens")
 	s.payu.SetMode(payutest.Default)
 	s.payu.PutClient(payutest.Client{ID: merchant, Secret: "rotated"})

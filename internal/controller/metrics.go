@@ -32,7 +32,7 @@ func NewRequestMetrics(registry prometheus.Registerer) *RequestMetrics {
 	m := &RequestMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "payu_token_requests_total",
-			Help: "Token requests to PayU, by environment and outcome: success, reused (PayU gave the same token again), or the reason of the failure.",
+			Help: "Token requests to PayU, by environment and outcome: success, reused (PayU issued the same token again), or the reason of the failure.",
 		}, []string{"environment", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "payu_token_request_duration_seconds",

@@ -255,7 +255,7 @@ func (s *shop) ready(age time.Duration) change {
 		at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: s.clock.Now().Add(d - age)} }
 		t.Status.FetchedAt, t.Status.RenewAt, t.Status.ExpiresAt = at(0), at(80*time.Minute), at(120*time.Minute)
 		s.set(t, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonTokenValid, "")
-		s.set(t, v1alpha1.ConditionRefreshed, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "PayU gave a new token")
+		s.set(t, v1alpha1.ConditionRefreshed, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "PayU issued a new token")
 	}
 }
 

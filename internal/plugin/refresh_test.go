@@ -114,7 +114,7 @@ func (s *shop) awaitRequest(name string) {
 
 func TestRefreshAwaitsTheOutcome(t *testing.T) {
 	t.Parallel()
-	const reused = "PayU gave the same token again, and gives a new one when it expires"
+	const reused = "PayU issued the same token again, and issues a new one when it expires"
 	for name, test := range map[string]struct {
 		outcome        func(*shop) change
 		code           int

@@ -64,7 +64,7 @@ func well(name string, edits ...edit) v1alpha1.PayUToken {
 		},
 	}
 	ready(metav1.ConditionTrue, v1alpha1.ReasonTokenValid, `Secret "`+name+`-token" holds a valid token`)(&token)
-	refreshed(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "PayU gave a new token")(&token)
+	refreshed(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "PayU issued a new token")(&token)
 	for _, change := range edits {
 		change(&token)
 	}
@@ -150,7 +150,7 @@ var badDay = map[string]edit{
 	"suspended": func(t *v1alpha1.PayUToken) { t.Spec.Suspend = true },
 	"reused": func(t *v1alpha1.PayUToken) { // in this mode the renewal has passed, and that is fine
 		t.Status.RenewAt, t.Status.NextAttemptAt = ago(20*time.Minute), in(33*time.Minute)
-		refreshed(metav1.ConditionTrue, v1alpha1.ReasonTokenReused, "PayU gave the same token again, and gives a new one when it expires")(t)
+		refreshed(metav1.ConditionTrue, v1alpha1.ReasonTokenReused, "PayU issued the same token again, and issues a new one when it expires")(t)
 	},
 	"due": func(t *v1alpha1.PayUToken) { // this very moment
 		t.Status.RenewAt = ago(2 * time.Second)
