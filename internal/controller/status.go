@@ -261,7 +261,7 @@ func wakeAfter(o observation, v verdict) time.Duration {
 
 // moments returns when something will be due.
 func (o observation) moments(v verdict) []time.Time {
-	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.until(o), o.record.fight.next}
+	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.next, o.record.fight.next}
 	if o.isPending(v.why) {
 		list = append(list, o.pendingSince().Add(pendingAfter))
 	}

@@ -45,6 +45,9 @@ func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Sec
 		o.record.repairs = append(o.record.repairs, o.now)
 	}
 	o.record.mark, o.record.refusal = m, attempt{}
+	if o.former.secret != nil && !slices.Contains(o.record.left, o.desired.Name) {
+		o.record.left = append(slices.Clone(o.record.left), o.desired.Name)
+	}
 	leftovers := o.desired.Leftovers(o.secret, written)
 	r.complete(ctx, o, written)
 	return r.removeKeys(ctx, o, leftovers)
