@@ -56,7 +56,8 @@ type formerTarget struct {
 	secret *corev1.Secret // nil if it is gone, or is not this PayUToken's
 	unread bool           // it could not be read
 	held   target.Held
-	failed bool // the API server did not answer when it was to be renewed
+	wrote  string // as that of the observation
+	failed bool   // the API server did not answer when it was to be renewed
 }
 
 // observe returns what is known of a PayUToken, from caches where they are good enough. What cannot be found out is a

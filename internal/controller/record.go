@@ -23,6 +23,8 @@ type record struct {
 	// mark tells what the target held last, and repairs are the moments at which the same was written again.
 	mark    mark
 	repairs []time.Time
+	// leftovers are keys of a former template that are still to be removed from the target.
+	leftovers []string
 	// left are the targets that were written before their former one was removed: if the name changes again, they are former
 	// targets, too.
 	left []string

@@ -96,6 +96,7 @@ func (r *Reconciler) renewFormer(ctx context.Context, o *observation) {
 	owned := r.reownFormer(ctx, &former)
 	o.state = former.state
 	o.former.secret, o.former.held = former.secret, former.held
+	o.former.wrote = former.wrote
 	o.former.failed = f.isTransient() || !owned
 	o.record.former = former.record.refusal
 	o.record.mark, o.record.repairs, o.record.fight = former.record.mark, former.record.repairs, former.record.fight
