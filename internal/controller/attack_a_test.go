@@ -398,3 +398,16 @@ func TestNothingOfAFormerTroubleStaysWhileTheFirstTokenIsPending(t *testing.T) {
 		t.Errorf("Refreshed is %s", got)
 	}
 }
+
+// TestAStatusThatAWebhookDeniesIsAnErrorOfThePass, also with the code 404, and no event is repeated.
+func TestAStatusThatAWebhookDeniesIsAnErrorOfThePass(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.create("links") // without credentials
+	w.faults.status(deniedWith(404))
+	for range 3 {
+		if _, err := w.look("links"); err == nil {
+			t.Error("a pass whose status was not written has no error")
+		}
+	}
+	w.expectEvents()
+}

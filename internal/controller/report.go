@@ -25,7 +25,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1
 	before := o.obj.Status
 	if !equality.Semantic.DeepEqual(before, status) {
 		written, err := r.writeStatus(ctx, o.obj, status)
-		if client.IgnoreNotFound(err) != nil {
+		if client.IgnoreNotFound(err) != nil || isDenial(err) {
 			return fmt.Errorf("writing the status: %w", err)
 		}
 		o.record.statusVersion = written
