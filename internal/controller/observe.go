@@ -56,6 +56,8 @@ type formerTarget struct {
 	secret *corev1.Secret // nil if it is gone, or is not this PayUToken's
 	unread bool           // it could not be read
 	held   target.Held
+	wrote  string // as that of the observation
+	failed bool   // the API server did not answer when it was to be renewed
 }
 
 // observe returns what is known of a PayUToken, from caches where they are good enough. What cannot be found out is a
@@ -69,7 +71,7 @@ func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.PayUToken) obser
 	if err != nil {
 		o.foreign = failedTo("read", o.desired.Name, err)
 	}
-	o.former = r.formerOf(ctx, obj)
+	o.former = r.formerOf(ctx, obj, o.record.left)
 	r.complete(ctx, &o, secret)
 	return o
 }
@@ -192,13 +194,21 @@ func (r *Reconciler) reread(ctx context.Context, o *observation) *failure {
 	return nil
 }
 
-// formerOf returns the former target of a PayUToken whose spec.target.name was changed. One that cannot be read is left
-// for the next pass.
-func (r *Reconciler) formerOf(ctx context.Context, obj *v1alpha1.PayUToken) formerTarget {
-	name := obj.Status.SecretName
-	if name == "" || name == obj.TargetName() {
-		return formerTarget{}
+// formerOf returns the former target of a PayUToken whose spec.target.name was changed: of several, the one that the status
+// names. One that cannot be read is left for the next pass.
+func (r *Reconciler) formerOf(ctx context.Context, obj *v1alpha1.PayUToken, left []string) formerTarget {
+	for _, name := range append([]string{obj.Status.SecretName}, left...) {
+		if name == "" || name == obj.TargetName() {
+			continue
+		}
+		if former := r.formerTarget(ctx, obj, name); former.secret != nil || former.unread {
+			return former
+		}
 	}
+	return formerTarget{}
+}
+
+func (r *Reconciler) formerTarget(ctx context.Context, obj *v1alpha1.PayUToken, name string) formerTarget {
 	key := types.NamespacedName{Namespace: obj.Namespace, Name: name}
 	secret, err := r.target(ctx, key)
 	if err != nil {

@@ -123,7 +123,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	}
 	o.notePending(v, f)
 	o.noteTrouble(v, f)
-	if v.why == suspended {
+	if v.why == suspended && f != conflict {
 		o.removal = f
 	}
 	status := statusOf(o, v, f)
@@ -172,7 +172,7 @@ func (r *Reconciler) finish(ctx context.Context, o *observation, v verdict, f *f
 	case targetFailed(v.why) || targetFailed(f):
 		r.renewFormer(ctx, o)
 	case f == nil && (v.why == nil || v.why == suspended):
-		return r.removeFormer(ctx, o)
+		return cmp.Or(r.removeLeftovers(ctx, o), r.removeFormer(ctx, o))
 	}
 	return f
 }

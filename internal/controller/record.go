@@ -18,11 +18,16 @@ type record struct {
 	// refusal is the last write of the target that was refused, former that of the former target, and shape that of the
 	// target's shape alone.
 	refusal, former, shape attempt
-	// fight is set while the operator does not undo what somebody else keeps changing.
+	// fight is set while the operator does not undo what somebody else keeps changing. Its target is the name of the Secret.
 	fight attempt
 	// mark tells what the target held last, and repairs are the moments at which the same was written again.
 	mark    mark
 	repairs []time.Time
+	// leftovers are keys of a former template that are still to be removed from the target.
+	leftovers []string
+	// left are the targets that were written before their former one was removed: if the name changes again, they are former
+	// targets, too.
+	left []string
 	// waitingSince is since when a token is missing without a failure.
 	waitingSince time.Time
 	// trouble is how often in a row a pass has failed because the API server did not answer, and retryAt when the next one is.
@@ -32,14 +37,15 @@ type record struct {
 	statusVersion string
 }
 
-// mark tells tokens, and the specs that they were written for, apart.
+// mark tells tokens, the specs that they were written for, and the Secrets that they were written to, apart.
 type mark struct {
 	token      payu.Digest
 	generation int64
+	secret     string
 }
 
 func (o observation) markOf(token payu.Token) mark {
-	return mark{token: payu.DigestOf("mark", token.AccessToken), generation: o.obj.Generation}
+	return mark{token: payu.DigestOf("mark", token.AccessToken), generation: o.obj.Generation, secret: o.desired.Name}
 }
 
 // attempt is a write that was refused.
@@ -92,7 +98,7 @@ func (a attempt) until(o observation) time.Time {
 
 // noteTrouble has a pass repeated that has failed because the API server did not answer.
 func (o *observation) noteTrouble(v verdict, f *failure) {
-	if !(v.why.isTransient() || f.isTransient()) {
+	if !(v.why.isTransient() || f.isTransient() || o.former.failed) {
 		o.record.trouble, o.record.retryAt = 0, time.Time{}
 		return
 	}
@@ -118,7 +124,7 @@ func (rec *record) mayRepair(o *observation) bool {
 	}
 	rec.repairs = nil
 	rec.fight = attempt{
-		at: o.now, next: o.now.Add(fightPause), generation: o.obj.Generation, wish: o.obj.RefreshRequest(),
+		at: o.now, next: o.now.Add(fightPause), generation: o.obj.Generation, wish: o.obj.RefreshRequest(), target: o.desired.Name,
 		failure: stalled(v1alpha1.ReasonTargetConflict, "Another controller or user keeps changing Secret %q: "+
 			"stop it, or name a different Secret in spec.target.name; until then only new tokens are written", o.desired.Name),
 	}
@@ -128,7 +134,8 @@ func (rec *record) mayRepair(o *observation) bool {
 // fights reports whether changes of the target are not undone for the time being.
 func (rec record) fights(o observation) bool {
 	a := rec.fight
-	return a.failure != nil && !o.now.Before(a.at) && o.now.Before(a.next) && a.generation == o.obj.Generation && a.wish == o.obj.RefreshRequest()
+	return a.failure != nil && a.target == o.desired.Name && !o.now.Before(a.at) && o.now.Before(a.next) &&
+		a.generation == o.obj.Generation && a.wish == o.obj.RefreshRequest()
 }
 
 // records holds the record of each PayUToken.

@@ -20,15 +20,16 @@ import (
 func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1.PayUTokenStatus) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
+	r.announceWrite(ctx, o.obj, o.wrote, o.desired.Name, status)
+	r.announceWrite(ctx, o.obj, o.former.wrote, o.former.name, status)
 	before := o.obj.Status
 	if !equality.Semantic.DeepEqual(before, status) {
 		written, err := r.writeStatus(ctx, o.obj, status)
-		if client.IgnoreNotFound(err) != nil {
+		if client.IgnoreNotFound(err) != nil || isDenial(err) {
 			return fmt.Errorf("writing the status: %w", err)
 		}
 		o.record.statusVersion = written
 	}
-	r.announceWrite(ctx, o, status)
 	if trouble := newTrouble(before, status); trouble != nil {
 		r.announceTrouble(ctx, o.obj, trouble)
 	}
@@ -52,14 +53,14 @@ func (r *Reconciler) writeStatus(ctx context.Context, obj *v1alpha1.PayUToken, s
 }
 
 // announceWrite tells of a token that was written, or of an edit that was undone.
-func (r *Reconciler) announceWrite(ctx context.Context, o *observation, status v1alpha1.PayUTokenStatus) {
-	switch o.wrote {
+func (r *Reconciler) announceWrite(ctx context.Context, obj *v1alpha1.PayUToken, wrote, secret string, status v1alpha1.PayUTokenStatus) {
+	switch wrote {
 	case v1alpha1.ConditionRefreshed:
-		r.Events.Eventf(o.obj, nil, corev1.EventTypeNormal, v1alpha1.ConditionRefreshed, "WriteToken", "Wrote the token into Secret %q", o.desired.Name)
-		log.FromContext(ctx).Info("Wrote the token", "secret", o.desired.Name, "expiresAt", status.ExpiresAt)
+		r.Events.Eventf(obj, nil, corev1.EventTypeNormal, v1alpha1.ConditionRefreshed, "WriteToken", "Wrote the token into Secret %q", secret)
+		log.FromContext(ctx).Info("Wrote the token", "secret", secret, "expiresAt", status.ExpiresAt)
 	case v1alpha1.EventRepaired:
-		r.Events.Eventf(o.obj, nil, corev1.EventTypeNormal, v1alpha1.EventRepaired, "RepairTarget", "Undid a change of Secret %q by somebody else", o.desired.Name)
-		log.FromContext(ctx).Info("Repaired the target", "secret", o.desired.Name)
+		r.Events.Eventf(obj, nil, corev1.EventTypeNormal, v1alpha1.EventRepaired, "RepairTarget", "Undid a change of Secret %q by somebody else", secret)
+		log.FromContext(ctx).Info("Repaired the target", "secret", secret)
 	}
 }
 

@@ -92,11 +92,29 @@ func (r *Reconciler) renewFormer(ctx context.Context, o *observation) {
 	former.desired, former.template = desiredOf(o.obj, o.former.name)
 	former.secret, former.held, former.foreign, former.former = o.former.secret, o.former.held, nil, formerTarget{}
 	former.record.refusal = o.record.former
-	v := decide(former)
-	r.actOnToken(ctx, &former, v) // a failure is told once the present target can be written
+	f := r.actOnToken(ctx, &former, decide(former)) // it is told of once the present target can be written
+	owned := r.reownFormer(ctx, &former)
 	o.state = former.state
 	o.former.secret, o.former.held = former.secret, former.held
+	o.former.wrote = former.wrote
+	o.former.failed = f.isTransient() || !owned
 	o.record.former = former.record.refusal
+	o.record.mark, o.record.repairs, o.record.fight = former.record.mark, former.record.repairs, former.record.fight
+}
+
+// reownFormer has the owner of the former target agree with the deletion policy. It reports false if that is to be tried again
+// soon.
+func (r *Reconciler) reownFormer(ctx context.Context, former *observation) bool {
+	if former.secret == nil || former.desired.IsOwnedAsAsked(former.secret) || former.record.fights(*former) || !former.record.mayRepair(former) {
+		return true
+	}
+	former.record.repairs = append(former.record.repairs, former.now)
+	live, err := r.liveTarget(ctx, former.targetKey())
+	if err != nil || live == nil || live.ResourceVersion != former.targetVersion() {
+		return false
+	}
+	r.reown(ctx, former, live)
+	return true
 }
 
 // removeFormer removes the former target, once the present one holds a token.
@@ -108,6 +126,7 @@ func (r *Reconciler) removeFormer(ctx context.Context, o *observation) *failure 
 	same := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
 	err := r.Client.Delete(ctx, &corev1.Secret{ObjectMeta: secret.ObjectMeta}, same)
 	if client.IgnoreNotFound(err) == nil {
+		o.record.left = slices.DeleteFunc(slices.Clone(o.record.left), func(name string) bool { return name == secret.Name })
 		o.former = formerTarget{}
 		return nil
 	}

@@ -163,6 +163,8 @@ func (o observation) conditions(status *v1alpha1.PayUTokenStatus, why *failure) 
 	o.set(status, o.ready(why))
 	if refreshed := o.refreshed(why); refreshed != nil {
 		o.set(status, *refreshed)
+	} else if was := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed); was != nil && !aboutPayU(was.Reason) {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionRefreshed) // what it speaks of is over
 	}
 	if reason := o.stalledBy(why); reason != nil {
 		o.set(status, metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: reason.reason, Message: reason.message})
@@ -261,7 +263,7 @@ func wakeAfter(o observation, v verdict) time.Duration {
 
 // moments returns when something will be due.
 func (o observation) moments(v verdict) []time.Time {
-	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.until(o), o.record.fight.next}
+	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.next, o.record.fight.next}
 	if o.isPending(v.why) {
 		list = append(list, o.pendingSince().Add(pendingAfter))
 	}

@@ -45,22 +45,29 @@ func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Sec
 		o.record.repairs = append(o.record.repairs, o.now)
 	}
 	o.record.mark, o.record.refusal = m, attempt{}
-	leftovers := o.desired.Leftovers(o.secret, written)
+	if o.former.secret != nil && !slices.Contains(o.record.left, o.desired.Name) {
+		o.record.left = append(slices.Clone(o.record.left), o.desired.Name)
+	}
+	o.record.leftovers = o.desired.Leftovers(o.secret, written)
 	r.complete(ctx, o, written)
-	return r.removeKeys(ctx, o, leftovers)
+	return r.removeLeftovers(ctx, o)
 }
 
-// removeKeys removes keys of a former template that another field manager (a backup tool) has written back: an apply leaves
+// removeLeftovers removes keys of a former template that another field manager (a backup tool) has written back: an apply leaves
 // them alone, and they hold an old token.
-func (r *Reconciler) removeKeys(ctx context.Context, o *observation, keys []string) *failure {
-	if len(keys) == 0 {
+func (r *Reconciler) removeLeftovers(ctx context.Context, o *observation) *failure {
+	if len(o.record.leftovers) == 0 || o.foreign != nil || o.secret == nil {
 		return nil
 	}
 	remove := map[string]any{}
-	for _, key := range keys {
+	for _, key := range o.record.leftovers {
 		remove[key] = nil
 	}
-	return r.merge(ctx, o, map[string]any{"metadata": map[string]any{"resourceVersion": o.targetVersion()}, "data": remove})
+	f := r.merge(ctx, o, map[string]any{"metadata": map[string]any{"resourceVersion": o.targetVersion()}, "data": remove})
+	if f == nil {
+		o.record.leftovers = nil
+	}
+	return f
 }
 
 // merge changes what an apply cannot, because another field manager has it, too.
@@ -92,12 +99,17 @@ func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.S
 	written, err := r.patch(ctx, o, secret, options...)
 	if err != nil && isRefusal(err) && !isGone(err) && o.secret != nil && !o.held.InShape {
 		refusal := o.classify(err, false)
-		if written, f := r.applyAsItIs(ctx, o, secret, options...); f == nil {
+		written, f := r.applyAsItIs(ctx, o, secret, options...)
+		switch {
+		case f == nil:
 			o.record.shape = o.record.shape.refused(o, refusal)
 			o.record.shape.target = written.ResourceVersion
 			return written, nil
+		case f.stalled:
+			return nil, refusal
+		default:
+			return nil, f
 		}
-		return nil, refusal
 	}
 	if err == nil {
 		o.record.shape = attempt{}
