@@ -32,8 +32,7 @@ type asked struct {
 	payu.Source
 	answer  chan func() (payu.Token, error)
 	running bool
-	sentAt  time.Time
-	last    time.Time // when the last request before was sent
+	sentAt  time.Time // when the last request was sent
 	token   payu.Token
 	ends    time.Time // when the token really expires
 	reused  bool      // the last response gave the token that was there already
@@ -104,11 +103,12 @@ func (c *crowd) ask(*rapid.T) {
 
 // check judges a request that was just sent.
 func (c *crowd) check(a *asked) {
-	now := c.Now()
+	now, last := c.Now(), a.sentAt
+	a.running, a.sentAt = true, now
 	if now.Before(a.held) {
 		c.t.Fatalf("a request was sent %s before PayU's wait had ended", a.held.Sub(now))
 	}
-	if since := now.Sub(a.sentAt); since < payu.Floor {
+	if since := now.Sub(last); since < payu.Floor {
 		switch {
 		case !a.reused || a.limited || a.token.Life() < 30*time.Second || a.quick == len(quickDelays):
 			c.t.Fatalf("a request was sent %s after the last: reused %t, rate limit %t, life %s, %d quick ones", since,
@@ -118,7 +118,6 @@ func (c *crowd) check(a *asked) {
 		}
 		a.quick++
 	}
-	a.running, a.sentAt = true, now
 }
 
 // reply ends a request that runs.
