@@ -52,8 +52,9 @@ func newCrowd(t *rapid.T) *crowd {
 	c.Registry = &grant.Registry{
 		Now: c.clock.Now, Random: func() float64 { return 0 }, MayAsk: func() bool { return true },
 		Request: func(_ context.Context, s payu.Source) (payu.Token, error) {
+			answer := c.of(s).answer
 			c.sent <- s
-			return (<-c.of(s).answer)()
+			return (<-answer)()
 		},
 		Changed: func([]grant.Member) {},
 		Observe: func(string, time.Duration, bool, *payu.Error) { c.ended <- struct{}{} },
