@@ -269,7 +269,7 @@ func (r *Registry) sweep() {
 		switch {
 		case s == nil || len(s.members) > 0:
 			return true
-		case s.inFlight || now.Before(s.floor(now)):
+		case s.inFlight || now.Sub(s.lastAsked) < payu.Floor: // quick requests or not
 			return false
 		}
 		delete(r.sources, key)

@@ -64,8 +64,7 @@ func TestASeedsWaitEndsWhenTheClockIsSetBack(t *testing.T) {
 
 // TestASeedHoldsTheClient: a rate limit does, of all seeds the longest, whatever else the source's members say.
 func TestASeedHoldsTheClient(t *testing.T) {
-	limited, down := failed(payu.RateLimited, 0), failed(payu.ServerError, 0)
-	const m = time.Minute
+	limited, down, m := failed(payu.RateLimited, 0), failed(payu.ServerError, 0), time.Minute
 	type wait struct {
 		err *payu.Error
 		d   time.Duration
