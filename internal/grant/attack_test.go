@@ -82,7 +82,9 @@ func tokenOf(value string, now time.Time, life time.Duration) payu.Token {
 	return payu.Token{AccessToken: value, Type: "Bearer", FetchedAt: at, ExpiresAt: at.Add(life), EndsAfter: now.Add(life)}
 }
 
-func refusal(reason payu.Reason) error { return &payu.Error{Reason: reason, Detail: "PayU answered so"} }
+func refusal(reason payu.Reason) error {
+	return &payu.Error{Reason: reason, Detail: "PayU answered so"}
+}
 
 // TestAClockSetBackHoldsNoRequestUp where time.Now is the clock: a wait of minutes is one of minutes afterwards, too.
 func TestAClockSetBackHoldsNoRequestUp(t *testing.T) {
@@ -130,6 +132,7 @@ func TestAReusedTokenThatEndedInASleepIsReplacedAtOnce(t *testing.T) {
 		m.look("links", sourceOf("a"), grant.Seed{})
 		time.Sleep(time.Hour)
 		m.look("links", sourceOf("a"), grant.Seed{}) // the same again: the next request is in 15 days
+		time.Sleep(payu.Floor)
 		m.setClock(31 * 24 * time.Hour)
 		value, first = "b", m.now()
 		m.look("links", sourceOf("a"), grant.Seed{})

@@ -224,8 +224,12 @@ func (r *Registry) restore(s *source, seed Seed, now time.Time) {
 	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(s.nextAttempt) || !seed.NextAttempt.After(now) {
 		return
 	}
+	if seed.Reused && !s.token.ValidAt(now) {
+		return // the token whose end was to be waited for is lost
+	}
 	s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
 	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
+		s.life.limited = true
 		r.hold(s.key, seed.NextAttempt, seed.Err, now)
 	}
 }
@@ -273,24 +277,39 @@ func (r *Registry) sweep() {
 func (r *Registry) state(m *member, now time.Time) State {
 	s := m.source
 	state := State{
-		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: s.nextAttempt,
+		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: onWall(s.nextAttempt, now),
 		InFlight: s.inFlight, Starting: r.starting(now), Ended: s.ended, Wished: m.wish.pending(s),
 	}
 	if s.clockSetBack(now) {
 		state.NextAttempt = time.Time{}
 	}
-	if h, ok := r.holds[s.key.Client]; ok && now.Before(h.until) && !steppedBack(now, h.until) {
-		state.HeldUntil, state.HeldFor = h.until, h.err
+	if h, ok := r.held(s, now); ok {
+		state.HeldUntil, state.HeldFor = onWall(h.until, now), h.err
 	}
-	waits := []time.Time{s.floor(now), state.HeldUntil}
+	waits := []time.Time{onWall(s.floor(now), now), state.HeldUntil}
 	if !state.Wished {
 		waits = append(waits, state.NextAttempt)
 	}
 	if state.Starting {
-		waits = append(waits, r.start.until)
+		waits = append(waits, onWall(r.start.until, now))
 	}
 	state.AskAt = slices.MaxFunc(waits, time.Time.Compare)
 	return state
+}
+
+// held returns the wait of the source's client, and whether it lasts.
+func (r *Registry) held(s *source, now time.Time) (hold, bool) {
+	h, ok := r.holds[s.key.Client]
+	return h, ok && now.Before(h.until) && !steppedBack(now, h.until)
+}
+
+// onWall returns a moment as the wall clock tells it now. Members look at that one, which may have been set since the wait
+// for the moment began.
+func onWall(at, now time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return now.Round(0).Add(at.Sub(now))
 }
 
 // floor returns the moment before which PayU is asked nothing for the source.
@@ -307,7 +326,7 @@ func (s *source) floor(now time.Time) time.Time {
 
 // clockSetBack reports whether the wait was reckoned by a clock that was set back since.
 func (s *source) clockSetBack(now time.Time) bool {
-	return s.token.FromTheFuture(now) || s.failures > 0 && steppedBack(now, s.nextAttempt)
+	return s.token.FromTheFuture(now) || !s.reused && steppedBack(now, s.nextAttempt)
 }
 
 // steppedBack reports whether a wait has become longer than any that is ever set.
