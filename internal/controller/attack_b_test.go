@@ -101,13 +101,14 @@ func TestTheOperatorStopsAtOnce(t *testing.T) {
 		"a broken template": func(w *world) { w.edit("links", withData("k", "{{ .Nothing }}")) },
 		"suspended":         func(w *world) { w.edit("links", withSuspend(true)) },
 		"a namespace that goes away": func(w *world) {
-			w.delete(named("links"))
+			w.tick(90 * time.Minute)
+			w.reconcile("links")
+			await(w) // a new token has come
 			onWrite(w, func(*corev1.Secret, bool) error {
 				err := apierrors.NewForbidden(corev1.Resource("secrets"), "links", errors.New("terminating"))
 				err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 				return err
 			})
-			w.tick(90 * time.Minute)
 		},
 		"a namespace that is down": func(w *world) {
 			w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{

@@ -346,6 +346,15 @@ func (r *Registry) Settle(m Member, ended int) {
 	}
 }
 
+// Excuse notes that a member can deal with no outcome until somebody acts.
+func (r *Registry) Excuse(m Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.members[m]; known != nil {
+		known.seen = known.source.ended
+	}
+}
+
 // Unsettled returns the members that have not dealt with the outcome of the last request yet.
 func (r *Registry) Unsettled() (members []Member) {
 	r.mu.Lock()
