@@ -243,3 +243,17 @@ func TestARateLimitOfALifeOutlivesTheProcess(t *testing.T) {
 		}
 	})
 }
+
+// TestACrashLoopDoesNotForgetTheBackOff though each process lives for less than a wait: the next failure is the seventh.
+func TestACrashLoopDoesNotForgetTheBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(func(time.Time) (payu.Token, error) { return payu.Token{}, refusal(payu.ServerError) })
+		err := &payu.Error{Reason: payu.ServerError, Detail: "PayU answered so", Restored: true}
+		seed := grant.Seed{Err: err, Failures: 6, NextAttempt: m.wall().Add(-time.Second)}
+		m.look("links", sourceOf("a"), seed)
+		state := m.look("links", sourceOf("a"), grant.Seed{})
+		if wait := state.AskAt.Sub(m.wall()); state.Failures != 7 || wait < 4*time.Minute {
+			t.Errorf("after failure %d the wait is %v, want about 5 min after the seventh", state.Failures, wait)
+		}
+	})
+}

@@ -77,6 +77,7 @@ type source struct {
 	reused      bool
 	err         *payu.Error
 	failures    int
+	formerly    int // failures in a row of former processes, if the last was a short while ago
 	nextAttempt time.Time
 	inFlight    bool
 	begun       int // requests that were sent
@@ -221,6 +222,9 @@ func (r *Registry) joined(m Member, key payu.Key) *source {
 
 // restore takes up what a former process noted of the requests, unless this one knows more.
 func (r *Registry) restore(s *source, seed Seed, now time.Time) {
+	if seed.Err != nil && s.ended == 0 && !s.inFlight && now.Sub(seed.NextAttempt) < payu.LongestBackOff {
+		s.formerly = max(s.formerly, seed.Failures)
+	}
 	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(s.nextAttempt) || !seed.NextAttempt.After(now) {
 		return
 	}

@@ -112,7 +112,7 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 		r.fail(s, err, now)
 		return false, err, members
 	}
-	s.err, s.failures = nil, 0
+	s.err, s.failures, s.formerly = nil, 0, 0
 	if known {
 		s.reused, s.nextAttempt = true, s.life.next(s.token, token, now.Round(0))
 		return true, nil, members
@@ -127,7 +127,7 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 
 func (r *Registry) fail(s *source, err *payu.Error, now time.Time) {
 	s.err = err
-	s.failures++
+	s.failures, s.formerly = max(s.failures, s.formerly)+1, 0
 	s.nextAttempt = now.Add(err.BackOff(s.failures, r.Random()))
 	if err.Reason == payu.RateLimited || err.RetryAfter > 0 {
 		s.life.limited = true
