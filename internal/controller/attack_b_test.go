@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -235,4 +238,54 @@ func TestALostSecretIsReplacedAfterARestart(t *testing.T) {
 	w.pass(6 * time.Second)
 	w.expectRequests(made + 1)
 	w.expectLive("links")
+}
+
+// ---- events
+
+// TestALongMessageIsAnEventToo: the API server refuses an Event of more than 1024 bytes, and no failure is silent.
+func TestALongMessageIsAnEventToo(t *testing.T) {
+	namespace, err := cluster.Namespace(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer := NewEventWriter(cluster.Client, clocktesting.NewFakePassiveClock(start))
+	token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "links", UID: "u", ResourceVersion: "7"}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "payu-credentials", Namespace: namespace}, Data: map[string][]byte{}}
+	for i := range 8 {
+		secret.Data[strings.Repeat(fmt.Sprint(i), 200)] = nil
+	}
+	_, f := credential(secret, "client_id", "clientIDKey")
+	writer.Eventf(token, nil, corev1.EventTypeWarning, f.reason, "RenewToken", "%s", f.message)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := writer.Start(stopped); err != nil {
+		t.Fatal(err)
+	}
+	var list eventsv1.EventList
+	if err := cluster.Client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil || len(list.Items) != 1 {
+		t.Errorf("a message of %d bytes: %d events (%v), want 1", len(f.message), len(list.Items), err)
+	}
+}
+
+// TestEventsDoNotKeepTheOperatorFromStopping where the API server answers none of them: the Lease is given back after that.
+func TestEventsDoNotKeepTheOperatorFromStopping(t *testing.T) {
+	writer := NewEventWriter(interceptor.NewClient(cluster.Client, interceptor.Funcs{
+		Create: func(ctx context.Context, _ client.WithWatch, _ client.Object, _ ...client.CreateOption) error {
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	}), clocktesting.NewFakePassiveClock(start))
+	token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "links", UID: "u", ResourceVersion: "7"}}
+	for range 3 {
+		writer.Eventf(token, nil, corev1.EventTypeNormal, "Refreshed", "WriteToken", "Wrote the token")
+	}
+	running, stop := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, stop)
+	ended := make(chan error, 1)
+	go func() { ended <- writer.Start(running) }()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the operator waits for events for more than 10 s")
+	}
 }
