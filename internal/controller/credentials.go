@@ -73,7 +73,7 @@ func (c *credentials) keys(ctx context.Context, obj *v1alpha1.PayUToken) (client
 	if ok && keys.version == v {
 		return keys, nil, nil
 	}
-	return c.read(ctx, obj)
+	return c.read(ctx, obj, v)
 }
 
 // peek returns the version that the credentials have in the caches, zero if the Secret is not there.
@@ -96,10 +96,11 @@ type reading struct {
 	failure     *failure
 }
 
-// read reads the credentials from the API server, once for all that want them at the same time.
-func (c *credentials) read(ctx context.Context, obj *v1alpha1.PayUToken) (clientKeys, *payu.Credentials, *failure) {
+// read reads the credentials from the API server, once for all that want them at the same time and have seen the same version:
+// an answer that is on its way since before an edit is not for those whom the edit has woken.
+func (c *credentials) read(ctx context.Context, obj *v1alpha1.PayUToken, seen version) (clientKeys, *payu.Credentials, *failure) {
 	ref := referenceOf(obj)
-	result, _, _ := c.reading.Do(fmt.Sprint(ref), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
+	result, _, _ := c.reading.Do(fmt.Sprint(ref, seen), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
 	read := result.(reading)
 	if read.failure != nil {
 		return read.keys, nil, read.failure

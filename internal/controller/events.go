@@ -1,10 +1,12 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,8 +49,14 @@ func NewEventWriter(c client.Client, clock clock.PassiveClock) *EventWriter {
 // eventBackOff is for an API server that does not answer. The last write worked just before, and it is back soon.
 var eventBackOff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.25, Steps: 4}
 
-// eventTimeout bounds one request.
-const eventTimeout = 13 * time.Second
+const (
+	// eventTimeout bounds one request.
+	eventTimeout = 13 * time.Second
+	// lastEventsTimeout bounds the writing of those that wait while the operator stops: its Lease is given back after that.
+	lastEventsTimeout = 5 * time.Second
+	// longestNote is what the API server accepts.
+	longestNote = 1024
+)
 
 // Eventf implements events.EventRecorder. It does not wait for the API server.
 func (w *EventWriter) Eventf(regarding, _ runtime.Object, kind, reason, action, note string, args ...any) {
@@ -66,7 +74,7 @@ func (w *EventWriter) Eventf(regarding, _ runtime.Object, kind, reason, action, 
 		Action:              action,
 		Reason:              reason,
 		Regarding:           *about,
-		Note:                fmt.Sprintf(note, args...),
+		Note:                shortened(fmt.Sprintf(note, args...)),
 		Type:                kind,
 	}
 	select {
@@ -76,6 +84,14 @@ func (w *EventWriter) Eventf(regarding, _ runtime.Object, kind, reason, action, 
 		w.dropped++
 		w.mu.Unlock()
 	}
+}
+
+func shortened(note string) string {
+	const more = "…"
+	if len(note) <= longestNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:longestNote-len(more)], "") + more
 }
 
 var hostName = sync.OnceValue(func() string {
@@ -88,40 +104,48 @@ func (*EventWriter) NeedLeaderElection() bool { return false }
 
 // Start writes Events until ctx has ended, and then those that wait.
 func (w *EventWriter) Start(ctx context.Context) error {
+	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastEventsTimeout, cancel) })()
 	for {
 		select {
 		case event := <-w.queue:
-			w.write(event)
+			w.write(writing, event)
 			w.tellDropped()
 		case <-ctx.Done():
-			return w.rest()
+			return w.rest(writing)
 		}
 	}
 }
 
-// rest writes the Events that wait while the operator stops.
-func (w *EventWriter) rest() error {
-	for {
+// rest writes the Events that wait while the operator stops, until ctx has ended.
+func (w *EventWriter) rest(ctx context.Context) error {
+	for ctx.Err() == nil {
 		select {
 		case event := <-w.queue:
-			w.write(event)
+			w.write(ctx, event)
 		default:
 			return nil
 		}
 	}
+	w.mu.Lock()
+	w.dropped += len(w.queue)
+	w.mu.Unlock()
+	w.tellDropped()
+	return nil
 }
 
 // write creates an Event. One that the API server refuses is not worth a second try.
-func (w *EventWriter) write(event *eventsv1.Event) {
+func (w *EventWriter) write(ctx context.Context, event *eventsv1.Event) {
 	var err error
-	_ = wait.ExponentialBackoff(eventBackOff, func() (answered bool, _ error) {
-		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
+	stopped := wait.ExponentialBackoffWithContext(ctx, eventBackOff, func(ctx context.Context) (answered bool, _ error) {
+		ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 		defer cancel()
 		err = w.client.Create(ctx, event)
 		var refusal apierrors.APIStatus
 		return err == nil || errors.As(err, &refusal), nil
 	})
-	if err != nil && !apierrors.IsAlreadyExists(err) { // it exists if an answer was lost
+	if err = cmp.Or(err, stopped); err != nil && !apierrors.IsAlreadyExists(err) { // it exists if an answer was lost
 		log.Log.Error(err, "Writing an Event", "namespace", event.Namespace, "name", event.Regarding.Name, "reason", event.Reason)
 	}
 }
@@ -131,7 +155,7 @@ func (w *EventWriter) tellDropped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dropped > 0 {
-		log.Log.Info("Dropped Events: too many were waiting to be written", "count", w.dropped)
+		log.Log.Info("Dropped Events: too many were waiting to be written, or the operator stops", "count", w.dropped)
 		w.dropped = 0
 	}
 }

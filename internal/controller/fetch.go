@@ -37,7 +37,7 @@ func (r *Reconciler) tryWrite(ctx context.Context, o *observation) *failure {
 // source returns what the token is made from. The credentials are read again unless this pass has read them.
 func (r *Reconciler) source(ctx context.Context, o *observation) (payu.Source, *failure) {
 	if o.read == nil {
-		if _, o.read, o.unusable = r.credentials.read(ctx, o.obj); o.unusable != nil {
+		if _, o.read, o.unusable = r.credentials.read(ctx, o.obj, o.keys.version); o.unusable != nil {
 			return payu.Source{}, o.unusable
 		}
 	}

@@ -1,6 +1,9 @@
 package controller
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -27,7 +30,9 @@ func (l *lanes) enter(request reconcile.Request) bool {
 	defer l.mu.Unlock()
 	namespace := request.Namespace
 	if l.full(namespace) {
-		l.parked[namespace] = append(l.parked[namespace], request)
+		if !slices.Contains(l.parked[namespace], request) {
+			l.parked[namespace] = append(l.parked[namespace], request)
+		}
 		return false
 	}
 	l.busy[namespace]++
@@ -64,21 +69,29 @@ func (l *lanes) leave(request reconcile.Request, timedOut bool) []reconcile.Requ
 	return l.unpark(namespace)
 }
 
-// unpark returns one that was parked: of this namespace first, then of a slow one that waits for any place.
-func (l *lanes) unpark(namespace string) []reconcile.Request {
-	candidates := []string{namespace}
-	for slow := range l.slow {
-		candidates = append(candidates, slow)
+// unpark returns those that were parked and have a place now: one of this namespace, if it is not slow, and one of the slow
+// namespace that holds the fewest, so that one with many that hang does not keep another from showing that it is well.
+func (l *lanes) unpark(namespace string) (requests []reconcile.Request) {
+	if !l.slow[namespace] {
+		requests = l.first(namespace)
 	}
-	for _, candidate := range candidates {
-		list := l.parked[candidate]
-		if len(list) == 0 || l.full(candidate) {
-			continue
+	fewest := func(a, b string) int { return cmp.Compare(l.busy[a], l.busy[b]) }
+	for _, slow := range slices.SortedFunc(maps.Keys(l.slow), fewest) {
+		if first := l.first(slow); first != nil {
+			return append(requests, first...)
 		}
-		if l.parked[candidate] = list[1:]; len(list) == 1 {
-			delete(l.parked, candidate)
-		}
-		return list[:1:1]
 	}
-	return nil
+	return requests
+}
+
+// first takes the first that was parked of a namespace, nil if there is none or no place for it.
+func (l *lanes) first(namespace string) []reconcile.Request {
+	list := l.parked[namespace]
+	if len(list) == 0 || l.full(namespace) {
+		return nil
+	}
+	if l.parked[namespace] = list[1:]; len(list) == 1 {
+		delete(l.parked, namespace)
+	}
+	return []reconcile.Request{list[0]}
 }

@@ -21,6 +21,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +80,8 @@ const (
 	mostSteps = mostRepairs + 3
 	// drainPatience bounds the handing on of tokens while the operator stops.
 	drainPatience = 10 * time.Second
+	// drainPause is between two attempts at that.
+	drainPause = time.Second
 )
 
 // Reconcile makes one pass over a PayUToken. It returns an error only if the status cannot be read or written: any other
@@ -119,6 +122,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	ctx = context.WithoutCancel(ctx)
 	o, v, f := r.work(ctx, obj)
 	if f == namespaceGone {
+		r.settle(name, o, v, f)
 		return passEnd{wake: longestSleep}, nil
 	}
 	o.notePending(v, f)
@@ -129,10 +133,22 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	status := statusOf(o, v, f)
 	err = r.report(ctx, &o, status)
 	r.records.put(name, o.record)
-	if f == nil && err == nil {
-		r.Grants.Settle(name, o.state.Ended)
+	if err == nil {
+		r.settle(name, o, v, f)
 	}
 	return passEnd{wake: wakeAfter(o, v), timedOut: o.timedOut(v, f)}, err
+}
+
+// settle notes that a PayUToken has dealt with the outcome of the last request, unless an API server that did not answer has
+// kept it from that.
+func (r *Reconciler) settle(name types.NamespacedName, o observation, v verdict, f *failure) {
+	switch {
+	case f.isTransient() || v.why.isTransient():
+	case o.unusable != nil:
+		r.Grants.Excuse(name)
+	default:
+		r.Grants.Settle(name, o.state.Ended)
+	}
 }
 
 // work observes, decides and acts until nothing is left to do. Where others have changed the target meanwhile it reads
@@ -216,15 +232,21 @@ func (r *Reconciler) drain(ctx context.Context) error {
 	if err := r.Grants.Drain(ctx); err != nil {
 		return err
 	}
-	interval := 20 * time.Millisecond
-	err := wait.PollUntilContextTimeout(context.WithoutCancel(ctx), interval, drainPatience, true, func(ctx context.Context) (bool, error) {
-		waiting := r.Grants.Unsettled()
-		for _, name := range waiting {
-			if _, err := r.pass(ctx, name); err != nil {
-				log.FromContext(ctx).Error(err, "Handing on a token while stopping", "namespace", name.Namespace, "name", name.Name)
-			}
-		}
-		return len(waiting) == 0, nil
+	return wait.PollUntilContextTimeout(context.WithoutCancel(ctx), drainPause, drainPatience, true, func(ctx context.Context) (bool, error) {
+		r.handOn(ctx)
+		return len(r.Grants.Unsettled()) == 0, nil
 	})
-	return err
+}
+
+// handOn reconciles those that have not dealt with the outcome of the last request yet.
+func (r *Reconciler) handOn(ctx context.Context) {
+	for _, name := range r.Grants.Unsettled() {
+		_, err := r.pass(ctx, name)
+		switch {
+		case errors.Is(err, ErrNamespaceDown):
+			r.Grants.Excuse(name)
+		case err != nil:
+			log.FromContext(ctx).Error(err, "Handing on a token while stopping", "namespace", name.Namespace, "name", name.Name)
+		}
+	}
 }

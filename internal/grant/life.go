@@ -56,10 +56,14 @@ func (l *life) next(token, given payu.Token, now time.Time) time.Time {
 	}
 }
 
-// isReuse reports whether PayU gave a known token back. The same token with another life than the known one (the local
+// sameEnd is how far two statements of a token's end may lie apart: requests take time, and servers count whole seconds.
+const sameEnd = 30 * time.Second
+
+// isReuse reports whether PayU gave a known token back. The same token with another end than the known one (the local
 // clock was set since) is no reuse: the life that PayU states now is the right one.
 func isReuse(known, given payu.Token, now time.Time) bool {
-	inForce := known.ValidAt(now) && !known.FetchedAt.After(now)
+	moved := given.ExpiresAt.Sub(known.ExpiresAt).Abs() > sameEnd && given.Life() > 0
+	inForce := known.ValidAt(now) && !known.FetchedAt.After(now) && !moved
 	dying := given.ExpiresAt.Sub(now) <= payu.Floor
 	return known.AccessToken != "" && known.AccessToken == given.AccessToken && (inForce || dying)
 }

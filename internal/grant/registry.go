@@ -77,6 +77,7 @@ type source struct {
 	reused      bool
 	err         *payu.Error
 	failures    int
+	formerly    int // failures in a row of former processes, if the last was a short while ago
 	nextAttempt time.Time
 	inFlight    bool
 	begun       int // requests that were sent
@@ -227,10 +228,17 @@ func (r *Registry) joined(m Member, key payu.Key) *source {
 // restore takes up what a former process noted of the requests, unless this one knows more: of all seeds the latest
 // attempt, and the longest wait of the client.
 func (r *Registry) restore(s *source, seed Seed, now time.Time) {
-	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(now) {
+	if s.ended > 0 || s.inFlight {
+		return
+	}
+	if seed.Err != nil && now.Sub(seed.NextAttempt) < payu.LongestBackOff {
+		s.formerly = max(s.formerly, seed.Failures)
+	}
+	if !seed.NextAttempt.After(now) || seed.Reused && !s.token.ValidAt(now) { // the token whose end was to be waited for is lost
 		return
 	}
 	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
+		s.life.limited = true
 		r.hold(s.key, seed.NextAttempt, seed.Err, now)
 	}
 	if seed.NextAttempt.After(s.nextAttempt) {
@@ -281,24 +289,39 @@ func (r *Registry) sweep() {
 func (r *Registry) state(m *member, now time.Time) State {
 	s := m.source
 	state := State{
-		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: s.nextAttempt,
+		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: onWall(s.nextAttempt, now),
 		InFlight: s.inFlight, Starting: r.starting(now), Ended: s.ended, Wished: m.wish.pending(s),
 	}
 	if s.clockSetBack(now) {
 		state.NextAttempt = time.Time{}
 	}
-	if h, ok := r.holds[s.key.Client]; ok && now.Before(h.until) && !steppedBack(now, h.until) {
-		state.HeldUntil, state.HeldFor = h.until, h.err
+	if h, ok := r.held(s, now); ok {
+		state.HeldUntil, state.HeldFor = onWall(h.until, now), h.err
 	}
-	waits := []time.Time{s.floor(now), state.HeldUntil}
+	waits := []time.Time{onWall(s.floor(now), now), state.HeldUntil}
 	if !state.Wished {
 		waits = append(waits, state.NextAttempt)
 	}
 	if state.Starting {
-		waits = append(waits, r.start.until)
+		waits = append(waits, onWall(r.start.until, now))
 	}
 	state.AskAt = slices.MaxFunc(waits, time.Time.Compare)
 	return state
+}
+
+// held returns the wait of the source's client, and whether it lasts.
+func (r *Registry) held(s *source, now time.Time) (hold, bool) {
+	h, ok := r.holds[s.key.Client]
+	return h, ok && now.Before(h.until) && !steppedBack(now, h.until)
+}
+
+// onWall returns a moment as the wall clock tells it now. Members look at that one, which may have been set since the wait
+// for the moment began.
+func onWall(at, now time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return now.Round(0).Add(at.Sub(now))
 }
 
 // floor returns the moment before which PayU is asked nothing for the source.
@@ -315,7 +338,7 @@ func (s *source) floor(now time.Time) time.Time {
 
 // clockSetBack reports whether the wait was reckoned by a clock that was set back since.
 func (s *source) clockSetBack(now time.Time) bool {
-	return s.token.FromTheFuture(now) || s.failures > 0 && steppedBack(now, s.nextAttempt)
+	return s.token.FromTheFuture(now) || !s.reused && steppedBack(now, s.nextAttempt)
 }
 
 // steppedBack reports whether a wait has become longer than any that is ever set.
@@ -332,6 +355,15 @@ func (r *Registry) Settle(m Member, ended int) {
 	defer r.mu.Unlock()
 	if known := r.members[m]; known != nil {
 		known.seen = ended
+	}
+}
+
+// Excuse notes that a member can deal with no outcome until somebody acts.
+func (r *Registry) Excuse(m Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.members[m]; known != nil {
+		known.seen = known.source.ended
 	}
 }
 

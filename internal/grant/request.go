@@ -40,8 +40,9 @@ func (r *Registry) run(ctx context.Context, s *source, from payu.Source) {
 	for !r.MayAsk() && !r.isStopped() {
 		time.Sleep(barredPause) //nolint:forbidigo // there is nothing to wait for: nobody tells when a Lease is renewed
 	}
-	if !r.send(s) { // what waited for its turn has not begun, and no longer does
+	if waiting, ok := r.send(s); !ok { // what waited for its turn has not begun, and no longer does
 		<-slot
+		r.tell(waiting)
 		return
 	}
 	began := r.Now()
@@ -52,17 +53,24 @@ func (r *Registry) run(ctx context.Context, s *source, from payu.Source) {
 	r.Changed(members)
 }
 
-// send notes that a request is being sent, and reports whether it may be.
-func (r *Registry) send(s *source) bool {
+// send notes that a request is being sent, and reports whether it may be. If the client is to wait since, it returns whom
+// to tell.
+func (r *Registry) send(s *source) (waiting []Member, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopped {
+	now := r.Now()
+	_, held := r.held(s, now)
+	switch {
+	case r.stopped:
 		s.inFlight = false
-		return false
+		return nil, false
+	case held:
+		s.inFlight = false
+		return slices.Collect(maps.Keys(s.members)), false
 	}
 	s.begun++
-	s.lastAsked = r.Now()
-	return true
+	s.lastAsked = now
+	return nil, true
 }
 
 func asError(err error) *payu.Error {
@@ -92,6 +100,7 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.Now()
+	token.EndsAfter = token.EndsAfter.Round(0) // a token's life passes while the machine sleeps, too
 	s.ended++
 	s.inFlight, s.reused, s.lastAsked, s.nextAttempt, s.life.probing = false, false, now, time.Time{}, false
 	if len(s.members) == 0 {
@@ -103,18 +112,22 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 		r.fail(s, err, now)
 		return false, err, members
 	}
-	s.err, s.failures = nil, 0
+	s.err, s.failures, s.formerly = nil, 0, 0
 	if known {
-		s.reused, s.nextAttempt = true, s.life.next(s.token, token, now)
+		s.reused, s.nextAttempt = true, s.life.next(s.token, token, now.Round(0))
 		return true, nil, members
 	}
-	s.token, s.life = token, life{endsAfter: token.EndsAfter, requests: 1}
+	if token.AccessToken != s.token.AccessToken {
+		s.life = life{}
+	}
+	s.token, s.life.endsAfter = token, token.EndsAfter
+	s.life.requests++
 	return false, nil, members
 }
 
 func (r *Registry) fail(s *source, err *payu.Error, now time.Time) {
 	s.err = err
-	s.failures++
+	s.failures, s.formerly = max(s.failures, s.formerly)+1, 0
 	s.nextAttempt = now.Add(err.BackOff(s.failures, r.Random()))
 	if err.Reason == payu.RateLimited || err.RetryAfter > 0 {
 		s.life.limited = true
