@@ -121,6 +121,7 @@ func (o *observation) seed() grant.Seed {
 			seed.Token = held.Token
 		}
 	}
+	seed.Alive = o.held.Proven && o.held.Token.ValidAt(o.now) || o.former.held.Proven && o.former.held.Token.ValidAt(o.now)
 	status := o.obj.Status
 	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
 	ofPresentSpec := status.ObservedGeneration == o.obj.Generation && status.CredentialsVersion == o.keys.version.resourceVersion
