@@ -149,7 +149,7 @@ func (n *Namespaces) cacheOf(name string, object runtime.Object) (cache.Cache, e
 	now := ns.state.Load()
 	if now.problem != nil {
 		// The problem is not wrapped, since it may be a NotFound.
-		return nil, fmt.Errorf("namespace %q: %w: %v", name, ErrNamespaceDown, now.problem)
+		return nil, fmt.Errorf("namespace %q: %w: %s", name, ErrNamespaceDown, now.problem.Error())
 	}
 	switch object.(type) {
 	case *metav1.PartialObjectMetadata, *metav1.PartialObjectMetadataList:
