@@ -228,9 +228,6 @@ func (r *Registry) restore(s *source, seed Seed, now time.Time) {
 	if s.ended > 0 || s.inFlight || !seed.NextAttempt.After(s.nextAttempt) || !seed.NextAttempt.After(now) {
 		return
 	}
-	if seed.Reused && !s.token.ValidAt(now) {
-		return // the token whose end was to be waited for is lost
-	}
 	s.err, s.reused, s.failures, s.nextAttempt = seed.Err, seed.Reused, seed.Failures, seed.NextAttempt
 	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
 		s.life.limited = true
