@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -121,19 +122,26 @@ func (o *observation) seed() grant.Seed {
 			seed.Token = held.Token
 		}
 	}
-	seed.Alive = o.held.Proven && o.held.Token.ValidAt(o.now) || o.former.held.Proven && o.former.held.Token.ValidAt(o.now)
 	status := o.obj.Status
 	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
 	ofPresentSpec := status.ObservedGeneration == o.obj.Generation && status.CredentialsVersion == o.keys.version.resourceVersion
 	if status.NextAttemptAt == nil || refreshed == nil || !ofPresentSpec || !aboutPayU(refreshed.Reason) {
 		return seed
 	}
-	seed.Failures, seed.NextAttempt = int(status.Failures), status.NextAttemptAt.Time
 	seed.Reused = refreshed.Reason == v1alpha1.ReasonTokenReused
+	if seed.Reused && !o.holdsToken() {
+		return grant.Seed{} // the token whose end was to be waited for is lost
+	}
+	seed.Failures, seed.NextAttempt = int(status.Failures), status.NextAttemptAt.Time
 	if refreshed.Status == metav1.ConditionFalse {
 		seed.Err = &payu.Error{Reason: payu.Reason(refreshed.Reason), Detail: refreshed.Message, Restored: true}
 	}
 	return seed
+}
+
+// holdsToken reports whether one of the targets holds a live token of the source.
+func (o observation) holdsToken() bool {
+	return slices.ContainsFunc([]target.Held{o.held, o.former.held}, func(h target.Held) bool { return h.Proven && h.Token.ValidAt(o.now) })
 }
 
 // aboutPayU reports whether a reason speaks of a request to PayU: such a one stays until the next request.

@@ -142,18 +142,6 @@ func TestAReusedTokenThatEndedInASleepIsReplacedAtOnce(t *testing.T) {
 	})
 }
 
-// TestAReusedTokenThatIsLostIsAskedForAgain: the status of a former process says to wait for the end of a token that no
-// Secret holds any more.
-func TestAReusedTokenThatIsLostIsAskedForAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(func(now time.Time) (payu.Token, error) { return tokenOf("a", now, time.Hour), nil })
-		m.look("links", sourceOf("a"), grant.Seed{Reused: true, NextAttempt: m.wall().Add(20 * time.Minute)})
-		if sent := m.sent.Load(); sent != 1 {
-			t.Errorf("there is no token, and PayU has seen %d requests, want 1", sent)
-		}
-	})
-}
-
 // TestARestoredWaitThatNobodySetIsNone: the clock was set back by hours while the operator was down. A PayUToken that another
 // one's rate limit kept waiting counts no failure of its own.
 func TestARestoredWaitThatNobodySetIsNone(t *testing.T) {

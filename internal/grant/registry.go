@@ -96,8 +96,6 @@ type hold struct {
 type Seed struct {
 	// Token was made from this source, as the seal of the member's Secret proves; zero if there is none.
 	Token payu.Token
-	// Alive says that the Secret holds a live token, be it one that is shared with nobody.
-	Alive bool
 	// Err is why the last request of a former process failed, nil if it did not; Reused says that it gave the same
 	// token again. Failures and NextAttempt are those of the member's status.
 	Err         *payu.Error
@@ -236,8 +234,8 @@ func (r *Registry) restore(s *source, seed Seed, now time.Time) {
 	if seed.Err != nil && now.Sub(seed.NextAttempt) < payu.LongestBackOff {
 		s.formerly = max(s.formerly, seed.Failures)
 	}
-	if !seed.NextAttempt.After(now) || seed.Reused && !seed.Alive && !s.token.ValidAt(now) {
-		return // or the token whose end was to be waited for is lost
+	if !seed.NextAttempt.After(now) {
+		return
 	}
 	if seed.Err != nil && seed.Err.Reason == payu.RateLimited {
 		s.life.limited = true
