@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -162,101 +161,6 @@ func desiredOf(obj *v1alpha1.PayUToken, name string) (target.Desired, *failure) 
 	}
 	return desired, nil
 }
-
-// target returns a Secret, nil if there is none. One that is not among the operator's own, but exists, is read from the
-// API server.
-func (r *Reconciler) target(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
-	secret := &corev1.Secret{}
-	err := r.Client.Get(ctx, key, secret)
-	switch {
-	case err == nil && target.IsSealed(secret):
-		return secret, nil
-	case err == nil:
-		return r.liveTarget(ctx, key) // the cache has no data of it
-	case !apierrors.IsNotFound(err):
-		return nil, err
-	}
-	other := &metav1.PartialObjectMetadata{}
-	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err = r.Others.Get(ctx, key, other); err == nil {
-		return r.liveTarget(ctx, key)
-	}
-	return nil, client.IgnoreNotFound(err)
-}
-
-// liveTarget returns a Secret from the API server, nil if there is none.
-func (r *Reconciler) liveTarget(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
-	secret := &corev1.Secret{}
-	if err := r.Live.Get(ctx, key, secret); err != nil {
-		return nil, client.IgnoreNotFound(err)
-	}
-	return secret, nil
-}
-
-// reread reads the target from the API server, since somebody else has changed it.
-func (r *Reconciler) reread(ctx context.Context, o *observation) *failure {
-	secret, err := r.liveTarget(ctx, o.targetKey())
-	if err != nil {
-		return failedTo("read", o.desired.Name, err)
-	}
-	r.complete(ctx, o, secret)
-	return nil
-}
-
-// formerOf returns the former target of a PayUToken whose spec.target.name was changed: of several, the one that the status
-// names. One that cannot be read is left for the next pass.
-func (r *Reconciler) formerOf(ctx context.Context, obj *v1alpha1.PayUToken, left []string) formerTarget {
-	for _, name := range append([]string{obj.Status.SecretName}, left...) {
-		if name == "" || name == obj.TargetName() {
-			continue
-		}
-		if former := r.formerTarget(ctx, obj, name); former.secret != nil || former.unread {
-			return former
-		}
-	}
-	return formerTarget{}
-}
-
-func (r *Reconciler) formerTarget(ctx context.Context, obj *v1alpha1.PayUToken, name string) formerTarget {
-	key := types.NamespacedName{Namespace: obj.Namespace, Name: name}
-	secret, err := r.target(ctx, key)
-	if err != nil {
-		return formerTarget{name: name, unread: true}
-	}
-	if secret == nil || target.Owner(secret, append(r.references.claims(key), claimOf(obj))) != obj.Name {
-		return formerTarget{name: name}
-	}
-	return formerTarget{name: name, secret: secret}
-}
-
-// foreign returns why a Secret is not this PayUToken's to write, nil if it is. Of several PayUTokens with the same target,
-// exactly one has it.
-func (r *Reconciler) foreign(ctx context.Context, obj *v1alpha1.PayUToken, name string, secret *corev1.Secret) *failure {
-	claims := append(r.references.claims(types.NamespacedName{Namespace: obj.Namespace, Name: name}), claimOf(obj))
-	owner := target.Owner(secret, claims)
-	switch {
-	case owner == obj.Name:
-		return nil
-	case secret == nil:
-		return stalled(v1alpha1.ReasonTargetConflict,
-			"PayUToken %q, which is older, has the same target Secret %q: name a different Secret in spec.target.name", owner, name)
-	case owner != "" && r.exists(ctx, obj.Namespace, owner):
-		return stalled(v1alpha1.ReasonTargetConflict,
-			"Secret %q belongs to PayUToken %q: name a different Secret in spec.target.name", name, owner)
-	case owner != "":
-		return stalled(v1alpha1.ReasonTargetConflict,
-			"Secret %q belongs to PayUToken %q, which does not exist: delete the Secret, or name a different Secret in spec.target.name", name, owner)
-	default:
-		return stalled(v1alpha1.ReasonTargetConflict,
-			"Secret %q exists and does not belong to this PayUToken: delete it, or name a different Secret in spec.target.name", name)
-	}
-}
-
-func (r *Reconciler) exists(ctx context.Context, namespace, name string) bool {
-	return !apierrors.IsNotFound(r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &v1alpha1.PayUToken{}))
-}
-
-// ---- what the rules ask
 
 // key is the key of the source.
 func (o observation) key() payu.Key { return payu.KeyFor(o.keys.client, target.Scopes(o.obj)) }

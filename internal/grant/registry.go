@@ -8,7 +8,6 @@ package grant
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -50,13 +49,6 @@ type Registry struct {
 	slots   map[string]chan struct{}
 	stopped bool
 	running sync.WaitGroup
-}
-
-// start is what a new process waits for before it has PayU asked.
-type start struct {
-	expected map[Member]bool // who has not been observed yet
-	waiting  []Member        // who would have PayU asked
-	until    time.Time
 }
 
 // member is one PayUToken of a source.
@@ -102,84 +94,6 @@ type Seed struct {
 	Reused      bool
 	Failures    int
 	NextAttempt time.Time
-}
-
-// State is what is known of a source, for one member.
-type State struct {
-	// Token is the latest token, zero if there is none. It may have expired.
-	Token payu.Token
-	// Reused says that the last request gave the token that was there already.
-	Reused bool
-	// Err is why the last request failed; nil if it did not.
-	Err *payu.Error
-	// Failures counts the requests that failed since the last that worked.
-	Failures int
-	// NextAttempt is the moment before which PayU is not asked again without a wish; zero if it may be at any time.
-	NextAttempt time.Time
-	// HeldUntil is until when PayU asked this client to wait, and HeldFor the response that said so; zero if it did not.
-	HeldUntil time.Time
-	HeldFor   *payu.Error
-	// AskAt is the earliest moment at which this member may have PayU asked; zero if it may now.
-	AskAt time.Time
-	// InFlight is true from Ask until the request has ended.
-	InFlight bool
-	// Starting is true while a new process waits to see what all PayUTokens hold.
-	Starting bool
-	// Ended counts the requests that have ended; Ask takes it back.
-	Ended int
-	// Wished is true while a refresh that this member's user wished for waits for its request to end.
-	Wished bool
-}
-
-// Begin has nothing asked until each of the expected members was observed once, or startPatience has passed.
-func (r *Registry) Begin(expected []Member) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.start = start{expected: make(map[Member]bool, len(expected)), until: r.Now().Add(startPatience)}
-	for _, m := range expected {
-		r.start.expected[m] = true
-	}
-}
-
-// Observed notes that a PayUToken cannot join a source for now: nobody waits for it.
-func (r *Registry) Observed(m Member) {
-	r.mu.Lock()
-	waiting := r.observed(m)
-	r.mu.Unlock()
-	r.tell(waiting)
-}
-
-// observed returns those that have waited for the PayUToken, if it was the last one.
-func (r *Registry) observed(m Member) (waiting []Member) {
-	delete(r.start.expected, m)
-	if len(r.start.expected) == 0 {
-		waiting, r.start.waiting = r.start.waiting, nil
-	}
-	return waiting
-}
-
-// AwaitStart has a member reconciled as soon as requests may be made: at once, if the last of those that were expected
-// has been observed since the member joined.
-func (r *Registry) AwaitStart(m Member) {
-	r.mu.Lock()
-	starting := r.starting(r.Now())
-	if starting {
-		r.start.waiting = append(r.start.waiting, m)
-	}
-	r.mu.Unlock()
-	if !starting {
-		r.Changed([]Member{m})
-	}
-}
-
-func (r *Registry) tell(members []Member) {
-	if len(members) > 0 {
-		r.Changed(members)
-	}
-}
-
-func (r *Registry) starting(now time.Time) bool {
-	return len(r.start.expected) > 0 && now.Before(r.start.until)
 }
 
 // Join makes a PayUToken a member of the source of a key, and of no other, and returns the State. w is what its user
@@ -283,70 +197,6 @@ func (r *Registry) sweep() {
 		delete(r.sources, key)
 		return true
 	})
-}
-
-// state returns the State for a member.
-func (r *Registry) state(m *member, now time.Time) State {
-	s := m.source
-	state := State{
-		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: onWall(s.nextAttempt, now),
-		InFlight: s.inFlight, Starting: r.starting(now), Ended: s.ended, Wished: m.wish.pending(s),
-	}
-	if s.clockSetBack(now) {
-		state.NextAttempt = time.Time{}
-	}
-	if h, ok := r.held(s, now); ok {
-		state.HeldUntil, state.HeldFor = onWall(h.until, now), h.err
-	}
-	waits := []time.Time{onWall(s.floor(now), now), state.HeldUntil}
-	if !state.Wished {
-		waits = append(waits, state.NextAttempt)
-	}
-	if state.Starting {
-		waits = append(waits, onWall(r.start.until, now))
-	}
-	state.AskAt = slices.MaxFunc(waits, time.Time.Compare)
-	return state
-}
-
-// held returns the wait of the source's client, and whether it lasts.
-func (r *Registry) held(s *source, now time.Time) (hold, bool) {
-	h, ok := r.holds[s.key.Client]
-	return h, ok && now.Before(h.until) && !steppedBack(now, h.until)
-}
-
-// onWall returns a moment as the wall clock tells it now. Members look at that one, which may have been set since the wait
-// for the moment began.
-func onWall(at, now time.Time) time.Time {
-	if at.IsZero() {
-		return at
-	}
-	return now.Round(0).Add(at.Sub(now))
-}
-
-// floor returns the moment before which PayU is asked nothing for the source.
-func (s *source) floor(now time.Time) time.Time {
-	if s.lastAsked.IsZero() || now.Before(s.lastAsked) { // the clock was set back: it tells nothing
-		return time.Time{}
-	}
-	floor := s.lastAsked.Add(payu.Floor)
-	if s.life.probing && s.nextAttempt.Before(floor) {
-		return s.nextAttempt
-	}
-	return floor
-}
-
-// clockSetBack reports whether the wait was reckoned by a clock that was set back since.
-func (s *source) clockSetBack(now time.Time) bool {
-	return s.token.FromTheFuture(now) || !s.reused && steppedBack(now, s.nextAttempt)
-}
-
-// steppedBack reports whether a wait has become longer than any that is ever set.
-func steppedBack(now, until time.Time) bool { return until.Sub(now) > payu.LongestBackOff }
-
-// others returns all members of the source but one.
-func (s *source) others(m Member) []Member {
-	return slices.DeleteFunc(slices.Collect(maps.Keys(s.members)), func(other Member) bool { return other == m })
 }
 
 // Settle notes that a member has dealt with the outcome of the first so many requests.

@@ -1,0 +1,47 @@
+package controller
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+// wakeAfter returns how long to sleep until the next pass, if nothing wakes the operator before.
+func wakeAfter(o observation, v verdict) time.Duration {
+	wake := o.now.Add(longestSleep).Truncate(wakeAlignment)
+	for _, at := range o.moments(v) {
+		if at.After(o.now) && at.Before(wake) {
+			wake = at
+		}
+	}
+	return wake.Sub(o.now)
+}
+
+// moments returns when something will be due.
+func (o observation) moments(v verdict) []time.Time {
+	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.next, o.record.fight.next}
+	if o.isPending(v.why) {
+		list = append(list, o.pendingSince().Add(pendingAfter))
+	}
+	if o.unusable == nil {
+		list = append(list, o.state.NextAttempt, o.state.HeldUntil)
+		if o.isDue() {
+			list = append(list, o.state.AskAt)
+		}
+	}
+	for _, token := range []payu.Token{o.held.Token, o.former.held.Token, o.state.Token} {
+		if token.ValidAt(o.now) {
+			list = append(list, token.ExpiresAt, o.renewAt(token))
+		}
+	}
+	return list
+}
+
+func timeOf(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
+}
