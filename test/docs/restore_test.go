@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
 // backup is what a namespace held: a PayUToken, its credentials and its target.
@@ -43,6 +44,7 @@ func (w *world) restore() {
 			requests := len(w.payu.Requests())
 			w.operate()
 			w.awaitOwner(b)
+			w.await("the token", func(context.Context) bool { return (accessToken(w.target(b)) == former) == c.same })
 			w.expectRequests(requests, c.requests)
 			w.expectToken(b, former, c.same)
 		})
@@ -98,15 +100,16 @@ func (w *world) restoreOlder() {
 func (w *world) lose() *backup {
 	w.Helper()
 	object := metav1.ObjectMeta{Namespace: must(w.Namespace(w.Context()))(w.T), Name: "payment-links"}
+	w.payu.PutClient(payutest.Client{ID: object.Namespace, Secret: clientSecret}) // of nobody else, who could hold a live token
 	b := &backup{
 		credentials: &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: object.Namespace, Name: "payu-credentials"},
-			Data:       map[string][]byte{"client_id": []byte(clientID), "client_secret": []byte(clientSecret)},
+			Data:       map[string][]byte{"client_id": []byte(object.Namespace), "client_secret": []byte(clientSecret)},
 		},
 		token: &v1alpha1.PayUToken{ObjectMeta: object, Spec: v1alpha1.PayUTokenSpec{
 			Environment:          v1alpha1.EnvironmentTest,
 			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: "payu-credentials"},
-			Scopes:               []v1alpha1.Scope{v1alpha1.Scope("of_" + object.Namespace)}, // a source of its own, which nobody else holds a token of
+			Scopes:               []v1alpha1.Scope{"create_payment_links"},
 		}},
 	}
 	stop := w.operate()
