@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := newPlace(t)
 	w.payu = payutest.Run(t, payutest.Config{})
-	w.reusing = payutest.Run(t, payutest.Config{Mode: payutest.Reuse, TokenTTL: 4 * time.Second})
+	w.reusing = payutest.Run(t, payutest.Config{Mode: payutest.Reuse, TokenTTL: 12 * time.Second}) // longer than two floors, so that it is asked again within a life
 	w.operate()
 	t.Cleanup(w.payu.ClearFaults) // ends the requests that hang
 	return w
