@@ -34,6 +34,8 @@ type options struct {
 	tokenTTL         time.Duration
 	reuseLimit       int
 	latency          time.Duration
+	omit             string
+	jwt              bool
 	clients          []string
 	clientsFile      string
 }
@@ -54,6 +56,8 @@ func (o *options) flags() *pflag.FlagSet {
 	f.DurationVar(&o.tokenTTL, "token-ttl", 2*time.Hour, "lifetime of a token")
 	f.IntVar(&o.reuseLimit, "reuse-limit-percent", 100, "with --mode=reuse: how much of its lifetime a token is reused, in percent")
 	f.DurationVar(&o.latency, "latency", 0, "delay of every token response")
+	f.StringVar(&o.omit, "omit", "", "`members` that token responses leave out, separated by commas: expires_in, scope, created_at")
+	f.BoolVar(&o.jwt, "jwt", false, "issue JSON Web Tokens, as PayU does for partner_payments")
 	f.StringArrayVar(&o.clients, "client", nil,
 		"register a client, as `id:secret[:scope scope]`; may be repeated (a secret with a colon needs --clients-file)")
 	f.StringVar(&o.clientsFile, "clients-file", "",
@@ -87,7 +91,7 @@ func (o options) validate() error {
 		return fmt.Errorf("--reuse-limit-percent %d: want 1 to 100", o.reuseLimit)
 	}
 	return payutest.Settings{
-		Mode: payutest.Mode(o.mode), TokenTTL: o.tokenTTL, ReuseLimitPercent: o.reuseLimit, Latency: o.latency,
+		Mode: payutest.Mode(o.mode), TokenTTL: o.tokenTTL, ReuseLimitPercent: o.reuseLimit, Latency: o.latency, Omit: o.omit,
 	}.Validate()
 }
 
@@ -96,6 +100,6 @@ func (o options) config() (payutest.Config, error) {
 	clients, err := readClients(o.clientsFile, o.clients)
 	return payutest.Config{
 		Clients: clients, Mode: payutest.Mode(o.mode), TokenTTL: o.tokenTTL,
-		ReuseLimitPercent: o.reuseLimit, Latency: o.latency, Keep: keep,
+		ReuseLimitPercent: o.reuseLimit, Latency: o.latency, Omit: o.omit, JWT: o.jwt, Keep: keep,
 	}, err
 }

@@ -146,13 +146,13 @@ func TestFaults(t *testing.T) {
 		"a proxy's 502 page": {
 			fault: fault{Status: 502, Body: html}, want: payu.ServerError, detail: "PayU answered HTTP 502 without an error code"},
 		"a captive portal's 200 page": {
-			fault: fault{Body: html}, want: payu.InvalidResponse, detail: "the answer is no JSON object of the expected form"},
+			fault: fault{Body: html}, want: payu.InvalidResponse, detail: "PayU's response is not a JSON object of the expected form"},
 		"a 200 that is no JSON": {
-			fault: fault{Body: sentinel}, want: payu.InvalidResponse, detail: "the answer is no JSON object of the expected form"},
+			fault: fault{Body: sentinel}, want: payu.InvalidResponse, detail: "PayU's response is not a JSON object of the expected form"},
 		"a 200 that is empty": {
-			fault: fault{Status: 200}, want: payu.InvalidResponse, detail: "the answer is no JSON object of the expected form"},
+			fault: fault{Status: 200}, want: payu.InvalidResponse, detail: "PayU's response is not a JSON object of the expected form"},
 		"a 204": {
-			fault: fault{Status: 204}, want: payu.InvalidResponse, detail: "the answer is no JSON object of the expected form"},
+			fault: fault{Status: 204}, want: payu.InvalidResponse, detail: "PayU's response is not a JSON object of the expected form"},
 		"a 404 page": {
 			fault: fault{Status: 404, Body: html}, want: payu.InvalidResponse, detail: "PayU answered HTTP 404 without an error code"},
 		"a success with an error code of unknown form": {
@@ -163,8 +163,8 @@ func TestFaults(t *testing.T) {
 			fault: token("access_token", sentinel+"\r\nX: y"), want: payu.InvalidResponse, detail: "access_token holds characters that no bearer token has"},
 		"a token of another type": {
 			fault: token("token_type", sentinel), want: payu.InvalidResponse, detail: "token_type is not Bearer"},
-		"a token without a life": {
-			fault: token("expires_in", nil), want: payu.InvalidResponse, detail: "expires_in is missing or not a positive number of seconds"},
+		"a token without a life that can be read": {
+			fault: token("expires_in", sentinel), want: payu.InvalidResponse, detail: "expires_in is not a positive number of seconds"},
 		"a scope with a line break": {
 			fault: token("scope", sentinel+"\n"+strings.Join(asked, " ")), want: payu.InvalidResponse, detail: "scope holds characters that no scope has"},
 		"less than was asked for": {
@@ -178,7 +178,7 @@ func TestFaults(t *testing.T) {
 		"an answer that ends early": {
 			fault: fault{Break: payutest.BreakTruncate}, want: payu.InvalidResponse, detail: "the answer ended early"},
 		"an answer without end": {
-			fault: fault{Break: payutest.BreakEndless}, want: payu.InvalidResponse, detail: "the answer is larger than 64 KiB"},
+			fault: fault{Break: payutest.BreakEndless}, want: payu.InvalidResponse, detail: "PayU's response is larger than 64 KiB"},
 		"a redirect to itself": {
 			fault: fault{Status: 307, Body: html, Header: map[string]string{"Location": "/oauth/token"}},
 			want:  payu.InvalidResponse, detail: "PayU answered with a redirect (HTTP 307), which is not followed"},
@@ -247,13 +247,13 @@ func TestBodyIsBounded(t *testing.T) {
 		}},
 		"a byte more is too much, whatever it is": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, padded(most+1))
-		}, want: "InvalidResponse: the answer is larger than 64 KiB"},
+		}, want: "InvalidResponse: PayU's response is larger than 64 KiB"},
 		"a bomb is not unpacked": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			unpacked := gzip.NewWriter(w)
 			io.WriteString(unpacked, padded(2<<20))
 			unpacked.Close()
-		}, want: "InvalidResponse: the answer is larger than 64 KiB"},
+		}, want: "InvalidResponse: PayU's response is larger than 64 KiB"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

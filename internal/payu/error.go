@@ -21,7 +21,15 @@ const (
 	Unreachable          Reason = "Unreachable"
 	InvalidResponse      Reason = "InvalidResponse"
 	ScopeReduced         Reason = "ScopeReduced"
+	LifetimeUnknown      Reason = "LifetimeUnknown"
 )
+
+// Reasons are those for which requests give no token that can be used. LifetimeUnknown is none: whether a token without a life
+// can be used is up to its PayUToken.
+var Reasons = []Reason{
+	InvalidClient, InvalidScope, UnauthorizedClient, InvalidRequest, UnsupportedGrantType, RateLimited, ServerError, OAuthError,
+	Unreachable, InvalidResponse, ScopeReduced,
+}
 
 // Error is a request that gave no token. It holds nothing of the answer but a code in known form.
 type Error struct {
@@ -39,7 +47,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Reason, e.Detail
 // Permanent reports whether the same request will fail until somebody acts.
 func (e *Error) Permanent() bool {
 	switch e.Reason {
-	case InvalidClient, InvalidScope, UnauthorizedClient, InvalidRequest, UnsupportedGrantType, ScopeReduced:
+	case InvalidClient, InvalidScope, UnauthorizedClient, InvalidRequest, UnsupportedGrantType, ScopeReduced, LifetimeUnknown:
 		return true
 	default:
 		return false

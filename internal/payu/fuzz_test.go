@@ -20,9 +20,9 @@ var (
 	knownDetails = regexp.MustCompile(`^(PayU answered ([a-z_]{1,40}|\(of unknown form\)` +
 		`|HTTP -?\d+ without an error code|with a redirect \(HTTP 3\d\d\), which is not followed)` +
 		`|PayU did not grant the scope "(create|read)_payment_links"` +
-		`|the answer (is larger than 64 KiB|is no JSON object of the expected form|holds an error without a code)` +
+		`|PayU's response (is larger than 64 KiB|is not a JSON object of the expected form|holds an error without a code)` +
 		`|access_token (is missing|is longer than 16 KiB|holds characters that no bearer token has)` +
-		`|token_type is not Bearer|expires_in is missing or not a positive number of seconds` +
+		`|token_type is not Bearer|expires_in is not a positive number of seconds` +
 		`|scope holds characters that no scope has)$`)
 )
 
@@ -32,6 +32,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(201, "", body("scope", "", "expires_in", `"3600.5"`, "token_type", `"bearer"`))
 	f.Add(200, "", body("access_token", `"a\r\nb"`))
 	f.Add(200, "", body("expires_in", "1e999", "created_at", "{}"))
+	f.Add(200, "", body("expires_in", ""))
 	f.Add(200, "5", body("error", `"slow_down"`))
 	f.Add(401, "", []byte(`{"error":"invalid_request","error_description":"s3cret","retry_after":60}`))
 	f.Add(429, "Fri, 31 Dec 9999 23:59:59 GMT", []byte(`{"retry_after":"1e3"}`))
@@ -70,8 +71,10 @@ func checkToken(t *testing.T, token Token) {
 	if len(token.AccessToken) > 16<<10 || !b64token.MatchString(token.AccessToken) {
 		t.Errorf("access token %q", token.AccessToken)
 	}
-	if life := token.Life(); life < time.Second || life > month || life%time.Second != 0 || !token.FetchedAt.Equal(fetchedAt) {
-		t.Errorf("fetched at %s for %s", token.FetchedAt, life)
+	life := token.Life()
+	if stated := life >= time.Second && life <= month && life%time.Second == 0; !token.FetchedAt.Equal(fetchedAt) ||
+		stated == token.LifeUnstated || token.LifeUnstated && !token.ExpiresAt.IsZero() {
+		t.Errorf("fetched at %s for %s, unstated %t", token.FetchedAt, life, token.LifeUnstated)
 	}
 	granted := strings.Split(token.Scope, " ")
 	for _, s := range asked {

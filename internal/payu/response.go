@@ -50,16 +50,16 @@ func decode(a answer, scopes []string, sentAt time.Time) (Token, error) {
 	}
 	switch {
 	case len(a.body) > maxBody:
-		return Token{}, invalid("the answer is larger than 64 KiB")
+		return Token{}, invalid("PayU's response is larger than 64 KiB")
 	case notJSON:
-		return Token{}, invalid("the answer is no JSON object of the expected form")
+		return Token{}, invalid("PayU's response is not a JSON object of the expected form")
 	case isSet(m.Error):
-		return Token{}, invalid("the answer holds an error without a code")
+		return Token{}, invalid("PayU's response holds an error without a code")
 	}
 	return decodeToken(m, scopes, sentAt)
 }
 
-// decodeToken returns the token. With an expires_in that no token can have it returns the token and an error: at the end
+// decodeToken returns the token. Where PayU leaves expires_in out, its life is unstated. With an expires_in that no token can have it returns the token and an error: at the end
 // of a token's life a server that reuses tokens says 0, which is no failure for whoever knows that token.
 func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 	if err := checkAccessToken(m.AccessToken); err != nil {
@@ -72,20 +72,17 @@ func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
+	token := Token{AccessToken: m.AccessToken, Type: "Bearer", Scope: granted, FetchedAt: sentAt.UTC().Truncate(time.Second)}
+	if token.LifeUnstated = !isSet(m.ExpiresIn); token.LifeUnstated {
+		return token, nil
+	}
 	var dead error // nil, and no *Error that is nil
 	life, ok := parseLife(m.ExpiresIn)
 	if !ok {
-		dead = invalid("expires_in is missing or not a positive number of seconds")
+		dead = invalid("expires_in is not a positive number of seconds")
 	}
-	fetchedAt := sentAt.UTC().Truncate(time.Second)
-	return Token{
-		AccessToken: m.AccessToken,
-		Type:        "Bearer",
-		Scope:       granted,
-		FetchedAt:   fetchedAt,
-		ExpiresAt:   fetchedAt.Add(life),
-		EndsAfter:   sentAt.Add(life),
-	}, dead
+	token.ExpiresAt, token.EndsAfter = token.FetchedAt.Add(life), sentAt.Add(life)
+	return token, dead
 }
 
 func invalid(detail string) *Error { return &Error{Reason: InvalidResponse, Detail: detail} }

@@ -57,6 +57,8 @@ func TestDecodeTakesTokens(t *testing.T) {
 	long := strings.Repeat("t", 16<<10)
 	longest := ab
 	longest.AccessToken = long
+	unstated := ab
+	unstated.ExpiresAt, unstated.EndsAfter, unstated.LifeUnstated = time.Time{}, time.Time{}, true
 	odd := ab
 	odd.AccessToken = "azAZ09-._~+/=="
 	tests := map[string]struct {
@@ -81,6 +83,8 @@ func TestDecodeTakesTokens(t *testing.T) {
 		"every character of a b64token":      {"17", body("access_token", `"azAZ09-._~+/=="`), odd},
 		"a token of 16 KiB":                  {"17", body("access_token", `"`+long+`"`), longest},
 		"token_type in lower case":           {"18", body("token_type", `"bearer"`), ab},
+		"no expires_in":                      {"RFC 6749 section 5.1: recommended, and never valid for ever (12)", body("expires_in", ""), unstated},
+		"expires_in null":                    {"likewise", body("expires_in", "null"), unstated},
 		"token_type in upper case":           {"18", body("token_type", `"BEARER"`), ab},
 		"no scope":                           {"18: then it is as asked", body("scope", ""), ab},
 		"scope null":                         {"18: likewise", body("scope", "null"), ab},
@@ -112,13 +116,13 @@ func plain(t Token) any {
 }
 
 const (
-	noObject = "the answer is no JSON object of the expected form"
+	noObject = "PayU's response is not a JSON object of the expected form"
 	noToken  = "access_token is missing"
 	oddToken = "access_token holds characters that no bearer token has"
 	noBearer = "token_type is not Bearer"
-	noLife   = "expires_in is missing or not a positive number of seconds"
+	noLife   = "expires_in is not a positive number of seconds"
 	oddScope = "scope holds characters that no scope has"
-	noCode   = "the answer holds an error without a code"
+	noCode   = "PayU's response holds an error without a code"
 )
 
 func TestDecodeRefusesTokens(t *testing.T) {
@@ -156,8 +160,7 @@ func TestDecodeRefusesTokens(t *testing.T) {
 		"token_type mac":               {"18", body("token_type", `"mac"`), noBearer},
 		"token_type Bearer and more":   {"18", body("token_type", `"Bearer "`), noBearer},
 		"token_type of another type":   {"18", body("token_type", "1"), noObject},
-		"no expires_in":                {"12: never valid for ever", body("expires_in", ""), noLife},
-		"expires_in null":              {"12", body("expires_in", "null"), noLife},
+		"expires_in no number":         {"12: never valid for ever", body("expires_in", `"never"`), noLife},
 		"expires_in 0":                 {"12, 2: dead on arrival", body("expires_in", "0"), noLife},
 		"expires_in \"0\"":             {"12", body("expires_in", `"0"`), noLife},
 		"expires_in negative":          {"12", body("expires_in", "-1"), noLife},
@@ -183,7 +186,7 @@ func TestDecodeRefusesTokens(t *testing.T) {
 		"error as an object":           {"18: no code", body("error", `{"code":"invalid_client"}`), noCode},
 		"error as a number":            {"18: no code", body("error", "500"), noCode},
 		"error true":                   {"18: no code", body("error", "true"), noCode},
-		"too large":                    {"15", append(body(), bytes.Repeat([]byte(" "), maxBody)...), "the answer is larger than 64 KiB"},
+		"too large":                    {"15", append(body(), bytes.Repeat([]byte(" "), maxBody)...), "PayU's response is larger than 64 KiB"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

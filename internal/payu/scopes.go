@@ -1,5 +1,7 @@
 package payu
 
+import "slices"
+
 // Product is one of PayU's products, with the scopes that PayU documents for it.
 type Product struct {
 	Name   string
@@ -25,4 +27,43 @@ func Scopes() (scopes []string) {
 		scopes = append(scopes, product.Scopes...)
 	}
 	return scopes
+}
+
+// typo is the edit distance up to which an unknown scope is taken for a misspelled one.
+const typo = 2
+
+// SimilarScope returns the scope that PayU documents and that a misspelled one resembles most; empty if none does, or if
+// PayU documents the scope itself.
+func SimilarScope(scope string) (similar string) {
+	known, closest := Scopes(), typo+1
+	if slices.Contains(known, scope) {
+		return ""
+	}
+	for _, candidate := range known {
+		if d := editDistance(scope, candidate); d < closest {
+			similar, closest = candidate, d
+		}
+	}
+	return similar
+}
+
+// editDistance counts the bytes to insert, delete or replace to turn one word into the other (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1) // the distances of a[:i] to each b[:j]
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range b {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }

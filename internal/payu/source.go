@@ -102,21 +102,6 @@ func DigestOf(parts ...string) Digest {
 	return Digest(sum[:16])
 }
 
-// ParseDigest reads what String returned; of anything else it returns an error.
-func ParseDigest(s string) (d Digest, err error) {
-	decoded, err := hex.DecodeString(s)
-	if err == nil && len(decoded) != len(d) {
-		err = fmt.Errorf("a digest has %d bytes, and not %d", len(d), len(decoded))
-	}
-	if err != nil {
-		return d, err
-	}
-	return Digest(decoded), nil
-}
-
-// IsZero reports whether the digest is that of nothing.
-func (d Digest) IsZero() bool { return d == Digest{} }
-
 // String returns the digest in hexadecimal.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 

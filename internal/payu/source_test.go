@@ -126,7 +126,7 @@ func TestKey(t *testing.T) {
 	if got := base.Scopes; got[0] != "a" || got[1] != "b" {
 		t.Error("Key changed the source's scopes")
 	}
-	if key := base.Key(); key.Source == key.Client || key.Source.IsZero() || key.Client.IsZero() {
+	if key := base.Key(); key.Source == key.Client || key.Source == (payu.Digest{}) || key.Client == (payu.Digest{}) {
 		t.Errorf("want two digests, got %+v", key)
 	}
 }
@@ -143,17 +143,5 @@ func TestDigestTellsListsApart(t *testing.T) {
 	}
 	if got := payu.DigestOf("a", "b"); got.String() != "3c9d591045bc8876f9d0399bbfb05c6a" {
 		t.Errorf("the digest has changed to %s: every target Secret would be made anew after an upgrade", got)
-	}
-}
-
-func TestADigestIsReadAsItWasWritten(t *testing.T) {
-	written := payu.DigestOf("a", "b")
-	if got, err := payu.ParseDigest(written.String()); err != nil || got != written {
-		t.Errorf("%s was read as %s, error %v", written, got, err)
-	}
-	for _, text := range []string{"", written.String()[2:], written.String() + "00", strings.Replace(written.String(), "c", "x", 1)} {
-		if got, err := payu.ParseDigest(text); err == nil {
-			t.Errorf("%q was read as %s, want an error", text, got)
-		}
 	}
 }

@@ -12,6 +12,8 @@ type Token struct {
 	// EndsAfter is the earliest moment at which the token can have expired: the clock just before the request was sent, not
 	// truncated, + expires_in. Zero for a token that was read from a Secret.
 	EndsAfter time.Time
+	// LifeUnstated says that PayU stated no life: ExpiresAt is zero, or what somebody assumes.
+	LifeUnstated bool
 }
 
 // String keeps the token out of logs and error texts.
@@ -25,6 +27,11 @@ func (Token) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // ValidAt reports whether the token lives at the given moment. The zero Token never does.
 func (t Token) ValidAt(now time.Time) bool { return now.Before(t.ExpiresAt) }
+
+// MayLiveAt reports whether the token lives at the given moment as far as is known.
+func (t Token) MayLiveAt(now time.Time) bool {
+	return t.ValidAt(now) || t.LifeUnstated && t.ExpiresAt.IsZero() && t.AccessToken != ""
+}
 
 // Life is how long the token lives in all.
 func (t Token) Life() time.Duration { return t.ExpiresAt.Sub(t.FetchedAt) }
@@ -49,9 +56,9 @@ func (t Token) FromTheFuture(now time.Time) bool { return t.FetchedAt.After(now.
 // is dead or from the future.
 func (t Token) Supersedes(other Token, now time.Time) bool {
 	switch {
-	case t.AccessToken == "" || !t.ValidAt(now) || t.FromTheFuture(now):
+	case t.AccessToken == "" || !t.MayLiveAt(now) || t.FromTheFuture(now):
 		return false
-	case !other.ValidAt(now) || other.FromTheFuture(now):
+	case !other.MayLiveAt(now) || other.FromTheFuture(now):
 		return true
 	case t.FetchedAt.Equal(other.FetchedAt):
 		return t.ExpiresAt.After(other.ExpiresAt)

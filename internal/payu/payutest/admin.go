@@ -9,7 +9,7 @@ import (
 
 // AdminHelp lists the endpoints of Server.AdminHandler.
 const AdminHelp = `Admin API (JSON; durations are strings such as "1m30s"; ?client_id= narrows to one client):
-  GET    /admin/settings    {"mode","token_ttl","reuse_limit_percent","latency"}
+  GET    /admin/settings    {"mode","token_ttl","reuse_limit_percent","latency","omit","jwt"}
   PATCH  /admin/settings    change those given
   GET    /admin/clients     the registered clients, without secrets
   PUT    /admin/clients     register or replace {"client_id","client_secret","scopes":[],"disabled","unauthorized"}

@@ -98,7 +98,7 @@ func (s *Server) issue(e exchange, scopes []string) answer {
 	current := s.tokens.unrevoked(grantFor(clientID, scopes))
 	switch {
 	case s.settings.Mode == Reuse && current != nil && current.reusableAt(now, s.settings.reuseLimit()):
-		return tokenAnswer(*current, OutcomeReused, now)
+		return s.shaped(tokenAnswer(*current, OutcomeReused, now))
 	case s.settings.Mode == RevokePrevious && e.previous != nil && e.previous.revoked():
 		return errorAnswer("invalid_token_reuse", "")
 	case s.settings.Mode == RevokePrevious && current != nil:
@@ -108,6 +108,18 @@ func (s *Server) issue(e exchange, scopes []string) answer {
 	if s.wholeSeconds {
 		issuedAt = now.Truncate(time.Second)
 	}
-	made := s.tokens.add(clientID, slices.Clone(scopes), issuedAt, s.settings.TokenTTL)
-	return tokenAnswer(*made, OutcomeSuccess, now)
+	token := newToken()
+	if s.settings.JWT {
+		token = newJWT()
+	}
+	made := s.tokens.add(token, clientID, slices.Clone(scopes), issuedAt, s.settings.TokenTTL)
+	return s.shaped(tokenAnswer(*made, OutcomeSuccess, now))
+}
+
+// shaped leaves out of a token response what the settings say.
+func (s *Server) shaped(a answer) answer {
+	for _, name := range s.settings.omitted() {
+		a.omit(name)
+	}
+	return a
 }

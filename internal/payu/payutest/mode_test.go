@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -251,6 +252,8 @@ func TestSettingsValidate(t *testing.T) {
 		"an unknown mode":    {func(s *payutest.Settings) { s.Mode = "x" }, false},
 		"no life":            {func(s *payutest.Settings) { s.TokenTTL = 0 }, false},
 		"more than all life": {func(s *payutest.Settings) { s.ReuseLimitPercent = 101 }, false},
+		"what can be omitted": {func(s *payutest.Settings) { s.Omit = "expires_in,scope,created_at" }, true},
+		"what cannot":         {func(s *payutest.Settings) { s.Omit = "access_token" }, false},
 		"negative latency":   {func(s *payutest.Settings) { s.Latency = -1 }, false},
 	}
 	for reason, test := range tests {
@@ -258,6 +261,27 @@ func TestSettingsValidate(t *testing.T) {
 		test.change(&settings)
 		if err := settings.Validate(); (err == nil) != test.ok {
 			t.Errorf("%s: %v", reason, err)
+		}
+	}
+}
+
+// TestTheFormOfResponses sees to it that members are left out, and what a JWT looks like, in each mode.
+func TestTheFormOfResponses(t *testing.T) {
+	for _, mode := range []payutest.Mode{payutest.Default, payutest.Reuse, payutest.RevokePrevious} {
+		s := begin(t, payutest.Config{Mode: mode, JWT: true, Omit: "expires_in,created_at"})
+		for range 2 { // the second is the same token in mode Reuse
+			answer := s.ask(form("read_payment_links"))
+			members := answer.members(t)
+			if len(members) != 3 || members["scope"] != "read_payment_links" || strings.Count(answer.token(t), ".") != 2 {
+				t.Errorf("%s: %v", mode, members)
+			}
+		}
+		s.SetOmit("")
+		if got := s.ask(form("read_payment_links")).members(t); len(got) != 5 {
+			t.Errorf("%s: %v", mode, got)
+		}
+		if got := s.Settings(); got.Omit != "" || !got.JWT {
+			t.Errorf("settings %+v", got)
 		}
 	}
 }

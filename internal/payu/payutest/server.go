@@ -24,6 +24,9 @@ type Config struct {
 	// Latency delays every response of the token endpoint, by real time. In RevokePrevious mode it is also the time during
 	// which requests interfere with each other.
 	Latency time.Duration
+	// Omit and JWT are those of the Settings.
+	Omit string
+	JWT  bool
 	// Clock is the clock by which tokens expire; nil means time.Now.
 	Clock func() time.Time
 	// Keep limits memory: the server remembers about that many dead tokens and handled requests, and all live tokens. 0
@@ -53,7 +56,7 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{
 		clock: c.Clock, wholeSeconds: c.WholeSeconds, logger: c.Logger,
-		settings: Settings{Mode: Default, TokenTTL: c.TokenTTL, ReuseLimitPercent: c.ReuseLimitPercent, Latency: c.Latency},
+		settings: Settings{Mode: Default, TokenTTL: c.TokenTTL, ReuseLimitPercent: c.ReuseLimitPercent, Latency: c.Latency, Omit: c.Omit, JWT: c.JWT},
 		clients:  map[string]Client{}, tokens: newTokens(c.Keep), ledger: newLedger(c.Keep),
 	}
 	if c.Mode != "" {

@@ -2,6 +2,8 @@ package payutest
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -11,6 +13,18 @@ type Settings struct {
 	TokenTTL          time.Duration
 	ReuseLimitPercent int
 	Latency           time.Duration
+	// Omit names the members that token responses leave out, separated by commas: expires_in, scope, created_at.
+	Omit string
+	// JWT makes tokens JSON Web Tokens, as PayU's are for partner_payments.
+	JWT bool
+}
+
+// omittable are the members of a token response that PayU's samples leave out, or that a server may (RFC 6749 section 5.1).
+var omittable = []string{"expires_in", "scope", "created_at"}
+
+// omitted returns the members to leave out.
+func (s Settings) omitted() []string {
+	return strings.FieldsFunc(s.Omit, func(r rune) bool { return r == ',' })
 }
 
 func (s Settings) reuseLimit() int {
@@ -30,6 +44,11 @@ func (s Settings) Validate() error {
 	}
 	if s.ReuseLimitPercent < 0 || s.ReuseLimitPercent > 100 {
 		return fmt.Errorf("reuse limit %d: want 0 to 100 percent", s.ReuseLimitPercent)
+	}
+	for _, name := range s.omitted() {
+		if !slices.Contains(omittable, name) {
+			return fmt.Errorf("omit %q: want some of %s", name, strings.Join(omittable, ","))
+		}
 	}
 	if s.Latency < 0 {
 		return fmt.Errorf("latency %s: want 0 or more", s.Latency)
@@ -64,6 +83,11 @@ func (s *Server) SetLatency(d time.Duration) {
 	s.set(func(s *Settings) { s.Latency = d })
 }
 
+// SetOmit changes Settings.Omit.
+func (s *Server) SetOmit(members string) {
+	s.set(func(s *Settings) { s.Omit = members })
+}
+
 func (s *Server) set(change func(*Settings)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,11 +100,13 @@ type settingsPatch struct {
 	TokenTTL          *duration `json:"token_ttl,omitempty"`
 	ReuseLimitPercent *int      `json:"reuse_limit_percent,omitempty"`
 	Latency           *duration `json:"latency,omitempty"`
+	Omit              *string   `json:"omit,omitempty"`
+	JWT               *bool     `json:"jwt,omitempty"`
 }
 
 func patchOf(s Settings) settingsPatch {
 	ttl, latency := duration(s.TokenTTL), duration(s.Latency)
-	return settingsPatch{Mode: &s.Mode, TokenTTL: &ttl, ReuseLimitPercent: &s.ReuseLimitPercent, Latency: &latency}
+	return settingsPatch{Mode: &s.Mode, TokenTTL: &ttl, ReuseLimitPercent: &s.ReuseLimitPercent, Latency: &latency, Omit: &s.Omit, JWT: &s.JWT}
 }
 
 func (p settingsPatch) applied(s Settings) Settings {
@@ -95,6 +121,12 @@ func (p settingsPatch) applied(s Settings) Settings {
 	}
 	if p.Latency != nil {
 		s.Latency = time.Duration(*p.Latency)
+	}
+	if p.Omit != nil {
+		s.Omit = *p.Omit
+	}
+	if p.JWT != nil {
+		s.JWT = *p.JWT
 	}
 	return s
 }

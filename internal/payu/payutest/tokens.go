@@ -2,9 +2,11 @@ package payutest
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -66,9 +68,9 @@ func (t *tokens) unrevoked(g grant) *Issued {
 	return nil
 }
 
-func (t *tokens) add(clientID string, scopes []string, now time.Time, ttl time.Duration) *Issued {
+func (t *tokens) add(token, clientID string, scopes []string, now time.Time, ttl time.Duration) *Issued {
 	i := &Issued{
-		Token: newToken(), ClientID: clientID, Scopes: slices.Clone(scopes),
+		Token: token, ClientID: clientID, Scopes: slices.Clone(scopes),
 		IssuedAt: now, ExpiresAt: now.Add(ttl),
 	}
 	t.issued = append(t.issued, i)
@@ -83,6 +85,18 @@ func newToken() string {
 	b := make([]byte, 32)
 	rand.Read(b) // never fails since Go 1.24
 	return hex.EncodeToString(b)
+}
+
+// newJWT looks like PayU's tokens for partner_payments: three parts in base64url, about 600 characters. Nobody can verify it.
+func newJWT() string {
+	signature := make([]byte, 256)
+	rand.Read(signature)
+	parts := [][]byte{[]byte(`{"alg":"RS256","typ":"JWT"}`), []byte(`{"iss":"payutest","jti":"` + newToken() + `"}`), signature}
+	encoded := make([]string, len(parts))
+	for i, part := range parts {
+		encoded[i] = base64.RawURLEncoding.EncodeToString(part)
+	}
+	return strings.Join(encoded, ".")
 }
 
 // revokeAll revokes the tokens of one client, or of every client if the ID is empty.
