@@ -46,10 +46,14 @@ const (
 	ReasonInvalidResponse = "InvalidResponse"
 	// ReasonScopeReduced says that PayU granted fewer scopes than requested; such a token is not written.
 	ReasonScopeReduced = "ScopeReduced"
+	// ReasonLifetimeUnknown says that PayU issued a token without a lifetime, and spec.assumedLifetime is not set; such a token
+	// is not written.
+	ReasonLifetimeUnknown = "LifetimeUnknown"
 
 	// ReasonCredentialsNotFound says that the credentials Secret, or a key of it, does not exist.
 	ReasonCredentialsNotFound = "CredentialsNotFound"
-	// ReasonCredentialsInvalid says that a credential is empty or holds bytes outside printable ASCII.
+	// ReasonCredentialsInvalid says that a credential is empty or holds bytes outside printable ASCII, or that the Secret must not be
+	// used: the operator itself wrote it, or it lacks the label that --require-credentials-label asks for.
 	ReasonCredentialsInvalid = "CredentialsInvalid"
 	// ReasonCredentialsUnreadable says that the API server does not let the operator read the credentials, or does not respond.
 	ReasonCredentialsUnreadable = "CredentialsUnreadable"
@@ -70,6 +74,9 @@ const EventRepaired = "Repaired"
 const (
 	// AnnotationRefreshRequestedAt on a PayUToken, set to a new value, requests one new token now.
 	AnnotationRefreshRequestedAt = "auth.payu.in/refresh-requested-at"
+
+	// LabelCredentials on a Secret, with the value "true", lets it be used for credentials with --require-credentials-label.
+	LabelCredentials = "auth.payu.in/credentials"
 
 	// LabelManagedBy marks the Secrets that the operator writes.
 	LabelManagedBy = "app.kubernetes.io/managed-by"

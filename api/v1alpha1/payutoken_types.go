@@ -111,6 +111,17 @@ type PayUTokenSpec struct {
 	// +kubebuilder:validation:Maximum=90
 	RenewalPercent int32 `json:"renewalPercent,omitempty"`
 
+	// assumedLifetime is the lifetime of a token for which PayU states none: a
+	// response without expires_in. By default none is assumed.
+	// Set it if the condition LifetimeUnknown asks for it, to what PayU configured
+	// for the client or less, for example 1h: from 1m to 720h (30 days).
+	// A stated lifetime always takes precedence.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1m') && duration(self) <= duration('720h')`,message="a lifetime is a duration from 1m to 720h, for example 1h, 90m or 1h30m"
+	// +kubebuilder:validation:MaxLength=32
+	AssumedLifetime *metav1.Duration `json:"assumedLifetime,omitempty"`
+
 	// suspend stops the renewal of the token while it is true; set it to false to
 	// resume.
 	// Suspended means: it causes no request to PayU; a live token of the same

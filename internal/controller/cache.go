@@ -118,15 +118,15 @@ func (c *common) compact(o any) (any, error) {
 	return o, nil
 }
 
-func (c *common) compactToken(token *v1alpha1.PayUToken) {
+func (c *common) compactToken(obj *v1alpha1.PayUToken) {
 	// Whoever owns or selects PayUTokens writes the rest, and only the API server looks at it.
-	request, requested := token.Annotations[v1alpha1.AnnotationRefreshRequestedAt]
-	token.Labels, token.Annotations, token.OwnerReferences, token.Finalizers = nil, nil, nil, nil
+	request, requested := obj.Annotations[v1alpha1.AnnotationRefreshRequestedAt]
+	obj.Labels, obj.Annotations, obj.OwnerReferences, obj.Finalizers = nil, nil, nil, nil
 	if requested {
-		token.Annotations = map[string]string{v1alpha1.AnnotationRefreshRequestedAt: request}
+		obj.Annotations = map[string]string{v1alpha1.AnnotationRefreshRequestedAt: request}
 	}
-	c.compactMeta(&token.TypeMeta, &token.ObjectMeta)
-	spec, status := &token.Spec, &token.Status
+	c.compactMeta(&obj.TypeMeta, &obj.ObjectMeta)
+	spec, status := &obj.Spec, &obj.Status
 	spec.Environment = one(c, spec.Environment)
 	for i := range spec.Scopes {
 		spec.Scopes[i] = one(c, spec.Scopes[i])

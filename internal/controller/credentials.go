@@ -26,6 +26,8 @@ type credentials struct {
 	own    client.Reader // the operator's own Secrets, from a cache
 	others client.Reader // the metadata of all others, from a cache
 	live   client.Reader // the API server
+	// requireLabel has only Secrets with v1alpha1.LabelCredentials used.
+	requireLabel bool
 
 	mu      sync.Mutex
 	known   map[types.NamespacedName]map[clientReference]clientKeys // by the Secret's name
@@ -44,11 +46,19 @@ func referenceOf(obj *v1alpha1.PayUToken) clientReference {
 	return clientReference{secret: credentialsKey(obj), environment: obj.Spec.Environment, idKey: ref.ClientIDKey, secretKey: ref.ClientSecretKey}
 }
 
+// with returns the reference together with a version, as one string: no name and no key of a Secret holds a slash.
+func (ref clientReference) with(v version) string {
+	return strings.Join([]string{ref.secret.Namespace, ref.secret.Name, string(ref.environment), string(ref.idKey), string(ref.secretKey),
+		string(v.uid), v.resourceVersion}, "/")
+}
+
 // clientKeys is what is kept of the credentials: what tells sources apart, and what seals are made with.
 type clientKeys struct {
 	version version
 	client  payu.Digest
 	seal    target.Key
+	// oddities says what about the credentials looks wrong, without a character of them.
+	oddities string
 }
 
 // version identifies a state of the credentials Secret; zero if there is none.
@@ -100,7 +110,7 @@ type reading struct {
 // an answer that is on its way since before an edit is not for those whom the edit has woken.
 func (c *credentials) read(ctx context.Context, obj *v1alpha1.PayUToken, seen version) (clientKeys, *payu.Credentials, *failure) {
 	ref := referenceOf(obj)
-	result, _, _ := c.reading.Do(fmt.Sprint(ref, seen), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
+	result, _, _ := c.reading.Do(ref.with(seen), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
 	read := result.(reading)
 	if read.failure != nil {
 		return read.keys, nil, read.failure
@@ -118,13 +128,14 @@ func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref 
 	if err != nil {
 		return reading{failure: unreadable(obj, err)}
 	}
-	found, f := credentialsIn(secret, ref)
+	found, f := c.in(secret, ref)
 	keys := clientKeys{version: versionOf(secret)}
 	if f != nil {
 		return reading{keys: keys, failure: f}
 	}
 	keys.client = payu.ClientKey(string(ref.environment), found)
 	keys.seal = target.KeyFor(string(ref.environment), found)
+	keys.oddities = payu.Oddities(found, string(ref.idKey), string(ref.secretKey))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known[ref.secret] == nil {
@@ -152,12 +163,17 @@ func unreadable(obj *v1alpha1.PayUToken, err error) *failure {
 	return f
 }
 
-// credentialsIn returns the credentials in a Secret, or what a person must fix.
-func credentialsIn(secret *corev1.Secret, ref clientReference) (payu.Credentials, *failure) {
+// in returns the credentials in a Secret, or what a person must fix.
+func (c *credentials) in(secret *corev1.Secret, ref clientReference) (payu.Credentials, *failure) {
 	if secret.Labels[v1alpha1.LabelTokenUID] != "" || secret.Annotations[v1alpha1.AnnotationSource] != "" {
 		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
 			"Secret %q in namespace %q was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef",
 			secret.Name, secret.Namespace)
+	}
+	if c.requireLabel && secret.Labels[v1alpha1.LabelCredentials] != "true" {
+		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
+			"Secret %q in namespace %q lacks the label that this operator requires of credentials: run: kubectl label secret %s -n %s %s=true",
+			secret.Name, secret.Namespace, secret.Name, secret.Namespace, v1alpha1.LabelCredentials)
 	}
 	id, f := credential(secret, string(ref.idKey), "clientIDKey")
 	if f != nil {
@@ -175,7 +191,7 @@ func credential(secret *corev1.Secret, key, field string) (string, *failure) {
 	}
 	credential, err := payu.ParseCredential(value)
 	if err != nil {
-		return "", stalled(v1alpha1.ReasonCredentialsInvalid, "Key %q of Secret %q %v: write the value issued by PayU", key, secret.Name, err)
+		return "", stalled(v1alpha1.ReasonCredentialsInvalid, "Key %q of Secret %q in namespace %q %v: write the value issued by PayU", key, secret.Name, secret.Namespace, err)
 	}
 	return credential, nil
 }

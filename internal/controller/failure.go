@@ -84,6 +84,52 @@ func isConflict(err error) bool {
 	return !isDenial(err) && (apierrors.IsConflict(err) || apierrors.IsNotFound(err))
 }
 
+// classify tells why a write did not work: the Secret has changed meanwhile, the namespace is being deleted, the API
+// server refuses, or it did not answer.
+func (o *observation) classify(err error, placeholders bool) *failure {
+	name := o.desired.Name
+	switch {
+	case isGone(err):
+		return namespaceGone
+	case isConflict(err):
+		return conflict
+	case isRefusal(err):
+		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",
+			name, wordsOf(err, placeholders), o.remedyFor(err))
+	default:
+		return failedTo("write", name, err)
+	}
+}
+
+// remedyFor says what to do about a refusal that the API server's own words do not explain.
+func (o *observation) remedyFor(err error) string {
+	var answered apierrors.APIStatus
+	if !errors.As(err, &answered) {
+		return ""
+	}
+	fields := fieldsOf(answered.Status())
+	switch {
+	case o.secret != nil && o.secret.Immutable != nil && *o.secret.Immutable:
+		return ": the Secret is immutable; delete it, and it is created again"
+	case slices.Contains(fields, "type"):
+		return ": the type of a Secret cannot be changed; delete the Secret, and it is created with the new type"
+	case slices.Contains(fields, "metadata.labels"), slices.Contains(fields, "metadata.annotations"):
+		return ": correct spec.target.template.metadata"
+	default:
+		return ""
+	}
+}
+
+// failedTo says that the API server did not do something with a Secret, for a reason of its own.
+func failedTo(do, name string, err error) *failure {
+	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false))
+	if isRefusal(err) {
+		f.stalled = true
+	}
+	f.timedOut = isDeadline(err)
+	return f
+}
+
 // kindOf returns the kind of the object that an answer of the API server is about, empty if it does not say.
 func kindOf(err error) string {
 	var answered apierrors.APIStatus
@@ -117,6 +163,7 @@ func wordsOf(err error, placeholders bool) string {
 	status := answered.Status()
 	if placeholders {
 		message, _, _ := strings.Cut(status.Message, ", requested: ") // the numbers of a quota vary
+		message, _, _ = strings.Cut(message, " (e.g. ")               // and regular expressions are long
 		return oneLine(message)
 	}
 	return knownWords(status)

@@ -18,8 +18,8 @@ func (r *Reconciler) fetch(ctx context.Context, o *observation) *failure {
 		return f
 	}
 	source, f := r.source(ctx, o)
-	if f == nil && source.Key() == o.key() { // else the credentials were changed: the event of that begins another pass
-		o.state = r.Grants.Ask(ctx, client.ObjectKeyFromObject(o.obj), source, o.state.Ended)
+	if f == nil && source.Key() == o.key { // else the credentials were changed: the event of that begins another pass
+		o.adopt(r.Grants.Ask(ctx, client.ObjectKeyFromObject(o.obj), source, o.state.Ended))
 	}
 	return f
 }

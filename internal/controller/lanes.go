@@ -18,10 +18,13 @@ type lanes struct {
 	busy   map[string]int // by namespace
 	slow   map[string]bool
 	parked map[string][]reconcile.Request // by namespace
+	// isParked finds what is in parked: there may be thousands.
+	isParked map[reconcile.Request]bool
 }
 
 func newLanes(workers int) *lanes {
-	return &lanes{places: max(workers/2, 1), busy: map[string]int{}, slow: map[string]bool{}, parked: map[string][]reconcile.Request{}}
+	return &lanes{places: max(workers/2, 1), busy: map[string]int{}, slow: map[string]bool{}, parked: map[string][]reconcile.Request{},
+		isParked: map[reconcile.Request]bool{}}
 }
 
 // enter takes a place, and reports whether there was one.
@@ -30,7 +33,8 @@ func (l *lanes) enter(request reconcile.Request) bool {
 	defer l.mu.Unlock()
 	namespace := request.Namespace
 	if l.full(namespace) {
-		if !slices.Contains(l.parked[namespace], request) {
+		if !l.isParked[request] {
+			l.isParked[request] = true
 			l.parked[namespace] = append(l.parked[namespace], request)
 		}
 		return false
@@ -93,5 +97,6 @@ func (l *lanes) first(namespace string) []reconcile.Request {
 	if l.parked[namespace] = list[1:]; len(list) == 1 {
 		delete(l.parked, namespace)
 	}
+	delete(l.isParked, list[0])
 	return []reconcile.Request{list[0]}
 }

@@ -45,19 +45,13 @@ func NewRequestMetrics(registry prometheus.Registerer) *RequestMetrics {
 	return m
 }
 
-// failures are the reasons for which requests give no token.
-var failures = []payu.Reason{
-	payu.InvalidClient, payu.InvalidScope, payu.UnauthorizedClient, payu.InvalidRequest, payu.UnsupportedGrantType,
-	payu.RateLimited, payu.ServerError, payu.OAuthError, payu.Unreachable, payu.InvalidResponse, payu.ScopeReduced,
-}
-
 // startAtZero makes all series: increase() would not see the first request of each, and requests are rare.
 func (m *RequestMetrics) startAtZero() {
 	for _, environment := range []v1alpha1.Environment{v1alpha1.EnvironmentTest, v1alpha1.EnvironmentProduction} {
 		m.duration.WithLabelValues(string(environment))
 		m.requests.WithLabelValues(string(environment), outcomeSuccess)
 		m.requests.WithLabelValues(string(environment), outcomeReused)
-		for _, reason := range failures {
+		for _, reason := range payu.Reasons {
 			m.requests.WithLabelValues(string(environment), snakeCase(string(reason)))
 		}
 	}
@@ -156,20 +150,20 @@ func number(yes bool) float64 {
 }
 
 // isReady reports whether the token is valid. The condition alone would stay True if nobody were left to renew it.
-func isReady(token *v1alpha1.PayUToken, now time.Time) bool {
-	at := token.Status.ExpiresAt
-	return meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady) && at != nil && now.Before(at.Time)
+func isReady(obj *v1alpha1.PayUToken, now time.Time) bool {
+	at := obj.Status.ExpiresAt
+	return meta.IsStatusConditionTrue(obj.Status.Conditions, v1alpha1.ConditionReady) && at != nil && now.Before(at.Time)
 }
 
 // renewalOf returns when the token is due to be renewed. One that PayU gives again has no successor before its end.
-func renewalOf(token *v1alpha1.PayUToken) *metav1.Time {
-	if c := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Reason == v1alpha1.ReasonTokenReused {
-		return token.Status.ExpiresAt
+func renewalOf(obj *v1alpha1.PayUToken) *metav1.Time {
+	if c := meta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Reason == v1alpha1.ReasonTokenReused {
+		return obj.Status.ExpiresAt
 	}
-	return token.Status.RenewAt
+	return obj.Status.RenewAt
 }
 
-func isOverdue(token *v1alpha1.PayUToken, now time.Time) bool {
+func isOverdue(obj *v1alpha1.PayUToken, now time.Time) bool {
 	past := func(at *metav1.Time) bool { return at != nil && at.Time.Before(now) }
-	return !token.Spec.Suspend && (past(renewalOf(token)) || past(token.Status.ExpiresAt))
+	return !obj.Spec.Suspend && (past(renewalOf(obj)) || past(obj.Status.ExpiresAt))
 }

@@ -135,8 +135,8 @@ func (ns *namespace) attach(ctx context.Context, own, others cache.Cache) {
 		return
 	}
 	ns.state.Store(&state{own: own, others: others, served: true})
-	for _, token := range tokensIn(own) {
-		ns.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&token)}) // reconciles that its create event caused were dropped
+	for _, obj := range tokensIn(own) {
+		ns.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&obj)}) // reconciles that its create event caused were dropped
 	}
 }
 
@@ -147,8 +147,8 @@ func (ns *namespace) detach(own cache.Cache) {
 	default:
 		return
 	}
-	for _, token := range tokensIn(own) {
-		ns.handlers.tokens.Delete(context.Background(), event.DeleteEvent{Object: &token}, ns.queue)
+	for _, obj := range tokensIn(own) {
+		ns.handlers.tokens.Delete(context.Background(), event.DeleteEvent{Object: &obj}, ns.queue)
 	}
 }
 

@@ -35,29 +35,21 @@ type observation struct {
 	// former is the former target, empty if there is none.
 	former formerTarget
 
-	// keys are those of the client, read the credentials if they were read in this pass, and unusable is why they cannot
-	// be used, nil if they can.
+	// keys are those of the client, key is that of the source, read the credentials if they were read in this pass, and unusable
+	// is why they cannot be used, nil if they can.
 	keys     clientKeys
+	key      payu.Key
 	read     *payu.Credentials
 	unusable *failure
 	// state is what is known of the source, zero if the credentials are unusable.
 	state grant.State
 
 	record record
-	// removal is why the former target was not removed while renewal is suspended, nil if it was.
-	removal *failure
+	// blocked is why a former target, or keys of a former template, were not removed while renewal is suspended; nil if they
+	// were.
+	blocked *failure
 	// wrote is the event that tells of the write that this pass has made, empty if it has made none.
 	wrote string
-}
-
-// formerTarget is the Secret that was the target before spec.target.name was changed.
-type formerTarget struct {
-	name   string
-	secret *corev1.Secret // nil if it is gone, or is not this PayUToken's
-	unread bool           // it could not be read
-	held   target.Held
-	wrote  string // as that of the observation
-	failed bool   // the API server did not answer when it was to be renewed
 }
 
 // observe returns what is known of a PayUToken, from caches where they are good enough. What cannot be found out is a
@@ -67,6 +59,7 @@ func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.PayUToken) obser
 	o := observation{now: r.now(), margin: r.PropagationMargin, random: r.Random(), obj: obj, record: r.records.of(name, obj.UID)}
 	o.desired, o.template = desiredOf(obj, obj.TargetName())
 	o.keys, o.read, o.unusable = r.credentials.keys(ctx, obj)
+	o.key = payu.KeyFor(o.keys.client, target.Scopes(obj))
 	secret, err := r.target(ctx, o.targetKey())
 	if err != nil {
 		o.foreign = failedTo("read", o.desired.Name, err)
@@ -93,7 +86,7 @@ func (r *Reconciler) complete(ctx context.Context, o *observation, secret *corev
 func (o *observation) readTargets() {
 	var proof *target.Proof
 	if o.unusable == nil {
-		proof = &target.Proof{Key: o.keys.seal, Source: o.key().Source, Granted: o.state.Token.Scope}
+		proof = &target.Proof{Key: o.keys.seal, Source: o.key.Source, Granted: o.state.Token.Scope}
 	}
 	o.held = target.Held{}
 	if o.foreign == nil {
@@ -110,21 +103,23 @@ func (o *observation) join(grants *grant.Registry) {
 	}
 	value, status := o.obj.RefreshRequest(), o.obj.Status
 	wish := grant.Wish{Value: value, Handled: value == status.LastHandledRefreshAt, First: status.ObservedGeneration < 1}
-	o.state = grants.Join(client.ObjectKeyFromObject(o.obj), o.key(), o.seed(), wish)
+	o.adopt(grants.Join(client.ObjectKeyFromObject(o.obj), o.key, o.seed(), wish))
 }
 
 // seed is what the Secrets and the status say of the source.
 func (o *observation) seed() grant.Seed {
 	var seed grant.Seed
 	for _, held := range []target.Held{o.held, o.former.held} {
-		if held.Proven && !held.Former && held.Token.Supersedes(seed.Token, o.now) {
-			seed.Token = held.Token
+		if token := o.withLife(held.Token); held.Proven && !held.OldSeal && token.Supersedes(seed.Token, o.now) {
+			seed.Token = token
 		}
+	}
+	if seed.Token.LifeUnstated {
+		seed.Token.ExpiresAt = time.Time{} // what this PayUToken assumes is nobody else's
 	}
 	status := o.obj.Status
 	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
-	ofPresentSpec := status.ObservedGeneration == o.obj.Generation && status.CredentialsVersion == o.keys.version.resourceVersion
-	if status.NextAttemptAt == nil || refreshed == nil || !ofPresentSpec || !aboutPayU(refreshed.Reason) {
+	if status.NextAttemptAt == nil || refreshed == nil || !o.ofPresentSpec() || !aboutSource(refreshed.Reason) {
 		return seed
 	}
 	seed.Reused = refreshed.Reason == v1alpha1.ReasonTokenReused
@@ -143,15 +138,14 @@ func (o observation) holdsToken() bool {
 	return slices.ContainsFunc([]target.Held{o.held, o.former.held}, func(h target.Held) bool { return h.Proven && h.Token.ValidAt(o.now) })
 }
 
+// aboutSource reports whether a reason speaks of a request to PayU, and to all members of the source.
+func aboutSource(reason string) bool {
+	return reason == v1alpha1.ReasonSucceeded || reason == v1alpha1.ReasonTokenReused || slices.Contains(payu.Reasons, payu.Reason(reason))
+}
+
 // aboutPayU reports whether a reason speaks of a request to PayU: such a one stays until the next request.
 func aboutPayU(reason string) bool {
-	switch reason {
-	case v1alpha1.ReasonCredentialsNotFound, v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonCredentialsUnreadable, v1alpha1.ReasonTargetConflict,
-		v1alpha1.ReasonTargetWriteFailed, v1alpha1.ReasonTemplateInvalid, v1alpha1.ReasonSuspended, v1alpha1.ReasonPending:
-		return false
-	default:
-		return true
-	}
+	return aboutSource(reason) || reason == v1alpha1.ReasonLifetimeUnknown
 }
 
 func desiredOf(obj *v1alpha1.PayUToken, name string) (target.Desired, *failure) {
@@ -161,9 +155,6 @@ func desiredOf(obj *v1alpha1.PayUToken, name string) (target.Desired, *failure) 
 	}
 	return desired, nil
 }
-
-// key is the key of the source.
-func (o observation) key() payu.Key { return payu.KeyFor(o.keys.client, target.Scopes(o.obj)) }
 
 func (o observation) targetKey() types.NamespacedName {
 	return types.NamespacedName{Namespace: o.obj.Namespace, Name: o.desired.Name}
@@ -181,7 +172,7 @@ func (o observation) targetVersion() string {
 // the credentials cannot be read, nothing speaks against those that it was made from, unless it did not fit before.
 func (o observation) token() payu.Token {
 	if o.held.Proven || o.unusable != nil && o.held.Plausible && !o.wasUnready() {
-		return o.held.Token
+		return o.withLife(o.held.Token)
 	}
 	return payu.Token{}
 }
@@ -201,7 +192,8 @@ func (o observation) hasNewerToken() bool {
 	if !shared.ValidAt(o.now) || shared.FromTheFuture(o.now) {
 		return false
 	}
-	return shared.Supersedes(held, o.now) || shared.AccessToken != held.AccessToken && !held.Supersedes(shared, o.now)
+	return shared.Supersedes(held, o.now) || shared.AccessToken != held.AccessToken && !held.Supersedes(shared, o.now) ||
+		shared.LifeUnstated && shared.AccessToken == held.AccessToken && !shared.ExpiresAt.Equal(o.held.Token.ExpiresAt) // what is assumed has changed
 }
 
 // isDue reports whether a new token is wanted: there is none, it is old, a user wants one, or the last request failed.

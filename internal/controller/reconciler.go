@@ -40,7 +40,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
-// Reconciler keeps the target Secrets of PayUTokens fresh. All exported fields are required.
+// Reconciler keeps the target Secrets of PayUTokens fresh. All exported fields but RequireCredentialsLabel are required.
 type Reconciler struct {
 	// Client reads PayUTokens and the operator's own Secrets from a cache, and writes.
 	Client client.Client
@@ -56,6 +56,8 @@ type Reconciler struct {
 	Random func() float64
 	// PropagationMargin is the life that a token must have left when its successor is written.
 	PropagationMargin time.Duration
+	// RequireCredentialsLabel has credentials taken only from Secrets with the label v1alpha1.LabelCredentials.
+	RequireCredentialsLabel bool
 	// Workers is how many PayUTokens are reconciled at once.
 	Workers int
 
@@ -117,15 +119,15 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	}
 	// A pass that has begun is finished, also while the operator stops: it may have the only copy of a token in hand.
 	ctx = context.WithoutCancel(ctx)
-	o, v, f := r.work(ctx, obj)
+	o, v, f := r.work(ctx, r.records.latest(obj))
 	if f == namespaceGone {
 		r.settle(name, o, v, f)
 		return passEnd{wake: longestSleep}, nil
 	}
 	o.notePending(v, f)
 	o.noteTrouble(v, f)
-	if v.why == suspended && f != conflict {
-		o.removal = f
+	if v.why == suspended {
+		o.blocked = f
 	}
 	status := statusOf(o, v, f)
 	err = r.report(ctx, &o, status)
@@ -148,8 +150,8 @@ func (r *Reconciler) settle(name types.NamespacedName, o observation, v verdict,
 	}
 }
 
-// work observes, decides and acts until nothing is left to do. Where others have changed the target meanwhile it reads
-// that again.
+// work observes, decides and acts until nothing is left to do. Where others have changed a target meanwhile it reads that
+// again.
 func (r *Reconciler) work(ctx context.Context, obj *v1alpha1.PayUToken) (observation, verdict, *failure) {
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
@@ -158,13 +160,16 @@ func (r *Reconciler) work(ctx context.Context, obj *v1alpha1.PayUToken) (observa
 		v := decide(o)
 		f := r.act(ctx, &o, v)
 		switch {
-		case f == conflict:
-			if f = r.reread(ctx, &o); f != nil {
-				return o, v, f
-			}
 		case f == nil && (v.token == write || v.reshape):
-		default:
-			return o, v, r.finish(ctx, &o, v, f)
+			continue
+		case f != conflict:
+			f = r.finish(ctx, &o, v, f)
+		}
+		if f != conflict {
+			return o, v, f
+		}
+		if f := r.reread(ctx, &o); f != nil {
+			return o, v, f
 		}
 	}
 	return o, verdict{}, transient(v1alpha1.ReasonTargetWriteFailed, "Secret %q changes faster than it can be written", o.desired.Name)
@@ -173,7 +178,7 @@ func (r *Reconciler) work(ctx context.Context, obj *v1alpha1.PayUToken) (observa
 // act does what was decided, and returns the first failure.
 func (r *Reconciler) act(ctx context.Context, o *observation, v verdict) *failure {
 	f := r.actOnToken(ctx, o, v)
-	if v.reshape && (f == nil || f.reason != conflict.reason) {
+	if v.reshape && f != conflict {
 		f = cmp.Or(f, r.reshape(ctx, o))
 	}
 	return f

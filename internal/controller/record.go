@@ -1,10 +1,12 @@
 package controller
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -33,7 +35,8 @@ type record struct {
 	// trouble is how often in a row a pass has failed because the API server did not answer, and retryAt when the next one is.
 	trouble int
 	retryAt time.Time
-	// statusVersion is the resourceVersion that the last own write of the status gave.
+	// status is what this process has written last, until the cache shows it, and statusVersion the resourceVersion that it gave.
+	status        *v1alpha1.PayUTokenStatus
 	statusVersion string
 }
 
@@ -45,7 +48,7 @@ type mark struct {
 }
 
 func (o observation) markOf(token payu.Token) mark {
-	return mark{token: payu.DigestOf("mark", token.AccessToken), generation: o.obj.Generation, secret: o.desired.Name}
+	return mark{token: payu.DigestOf("mark", token.AccessToken, token.ExpiresAt.Format(time.RFC3339)), generation: o.obj.Generation, secret: o.desired.Name}
 }
 
 // attempt is a write that was refused.
@@ -113,9 +116,9 @@ func (o observation) timedOut(v verdict, f *failure) bool {
 	return v.why != nil && v.why.timedOut || f != nil && f.timedOut || shape.failure != nil && shape.failure.timedOut && shape.at.Equal(o.now)
 }
 
-// mayRepair reports whether the target may be written once more with the token that it was to hold already. After too
-// many such repairs somebody else keeps changing it, and two writers would fight for ever: then a pause begins.
-func (rec *record) mayRepair(o *observation) bool {
+// takeRepair reports whether the target may be written once more with the token that it was to hold already. After too
+// many such repairs somebody else keeps changing it, and two writers would fight for ever: then it begins a pause.
+func (rec *record) takeRepair(o *observation) bool {
 	for len(rec.repairs) > 0 && o.now.Sub(rec.repairs[0]) > repairWindow {
 		rec.repairs = rec.repairs[1:]
 	}
@@ -130,6 +133,9 @@ func (rec *record) mayRepair(o *observation) bool {
 	}
 	return false
 }
+
+// noteRepair keeps when the target was repaired. Another pass may have the former list.
+func (rec *record) noteRepair(at time.Time) { rec.repairs = append(slices.Clone(rec.repairs), at) }
 
 // fights reports whether changes of the target are not undone for the time being.
 func (rec record) fights(o observation) bool {
@@ -162,11 +168,33 @@ func (all *records) put(name types.NamespacedName, rec record) {
 	all.byName[name] = rec
 }
 
-// wroteStatus reports whether a PayUToken is as this process' last write of its status left it.
-func (all *records) wroteStatus(obj *v1alpha1.PayUToken) bool {
+// sawStatus reports whether a PayUToken is as this process' last write of its status left it.
+func (all *records) sawStatus(obj *v1alpha1.PayUToken) bool {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	return all.byName[client.ObjectKeyFromObject(obj)].statusVersion == obj.ResourceVersion
+	name := client.ObjectKeyFromObject(obj)
+	rec, known := all.byName[name]
+	if !known || rec.statusVersion != obj.ResourceVersion {
+		return false
+	}
+	rec.status = nil
+	all.byName[name] = rec
+	return true
+}
+
+// latest returns a PayUToken from the cache with the status that this process has written meanwhile, if it has: it would be
+// written once more.
+func (all *records) latest(obj *v1alpha1.PayUToken) *v1alpha1.PayUToken {
+	rec := all.of(client.ObjectKeyFromObject(obj), obj.UID)
+	if rec.status == nil {
+		return obj
+	}
+	if order, err := resourceversion.CompareResourceVersion(obj.ResourceVersion, rec.statusVersion); err != nil || order >= 0 {
+		return obj
+	}
+	latest := obj.DeepCopy()
+	latest.Status = *rec.status
+	return latest
 }
 
 func (all *records) forget(name types.NamespacedName) {

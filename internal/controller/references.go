@@ -78,9 +78,9 @@ func (r *references) tokensOf(secret types.NamespacedName) []string {
 }
 
 // secretsOf returns the Secrets that a PayUToken names.
-func secretsOf(token *v1alpha1.PayUToken) []types.NamespacedName {
-	if token == nil {
+func secretsOf(obj *v1alpha1.PayUToken) []types.NamespacedName {
+	if obj == nil {
 		return nil
 	}
-	return []types.NamespacedName{targetKey(token), credentialsKey(token)}
+	return []types.NamespacedName{targetKey(obj), credentialsKey(obj)}
 }

@@ -28,7 +28,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1
 		if client.IgnoreNotFound(err) != nil || isDenial(err) {
 			return fmt.Errorf("writing the status: %w", err)
 		}
-		o.record.statusVersion = written
+		o.record.status, o.record.statusVersion = &status, written
 	}
 	if trouble := newTrouble(before, status); trouble != nil {
 		r.announceTrouble(ctx, o.obj, trouble)

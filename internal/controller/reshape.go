@@ -6,13 +6,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// reshape puts the type, labels, annotations and owner of the target right, around the data that it has. What refuses that
-// is told by the condition Stalled alone: the token is as good as before.
+// reshape puts the type, labels, annotations and owner of the target right, around the data that it has. A refusal
+// is reported in the condition Stalled alone: the token is as good as before.
 func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	live, err := r.liveTarget(ctx, o.targetKey())
 	if err != nil {
@@ -21,7 +20,7 @@ func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	if live == nil || live.ResourceVersion != o.targetVersion() {
 		return conflict
 	}
-	if o.held.Edited && !o.record.mayRepair(o) {
+	if o.held.Edited && !o.record.takeRepair(o) {
 		return nil // the record says why
 	}
 	secret := o.desired.Resealed(live, o.held, o.keys.seal)
@@ -76,61 +75,9 @@ func (r *Reconciler) disown(ctx context.Context, o *observation) *failure {
 func (r *Reconciler) reshaped(ctx context.Context, o *observation, written *corev1.Secret) *failure {
 	if o.held.Edited {
 		o.wrote = v1alpha1.EventRepaired
-		o.record.repairs = append(o.record.repairs, o.now)
+		o.record.noteRepair(o.now)
 	}
 	o.record.shape = attempt{}
 	r.complete(ctx, o, written)
 	return o.noteShape(r.disown(ctx, o))
-}
-
-// renewFormer keeps the former target fresh while the present one cannot be written.
-func (r *Reconciler) renewFormer(ctx context.Context, o *observation) {
-	if o.former.secret == nil || o.isReady() {
-		return
-	}
-	former := *o
-	former.desired, former.template = desiredOf(o.obj, o.former.name)
-	former.secret, former.held, former.foreign, former.former = o.former.secret, o.former.held, nil, formerTarget{}
-	former.record.refusal = o.record.former
-	f := r.actOnToken(ctx, &former, decide(former)) // it is told of once the present target can be written
-	owned := r.reownFormer(ctx, &former)
-	o.state = former.state
-	o.former.secret, o.former.held = former.secret, former.held
-	o.former.wrote = former.wrote
-	o.former.failed = f.isTransient() || !owned
-	o.record.former = former.record.refusal
-	o.record.mark, o.record.repairs, o.record.fight = former.record.mark, former.record.repairs, former.record.fight
-}
-
-// reownFormer has the owner of the former target agree with the deletion policy. It reports false if that is to be tried again
-// soon.
-func (r *Reconciler) reownFormer(ctx context.Context, former *observation) bool {
-	if former.secret == nil || former.desired.IsOwnedAsAsked(former.secret) || former.record.fights(*former) || !former.record.mayRepair(former) {
-		return true
-	}
-	former.record.repairs = append(former.record.repairs, former.now)
-	live, err := r.liveTarget(ctx, former.targetKey())
-	if err != nil || live == nil || live.ResourceVersion != former.targetVersion() {
-		return false
-	}
-	r.reown(ctx, former, live)
-	return true
-}
-
-// removeFormer removes the former target, once the present one holds a token.
-func (r *Reconciler) removeFormer(ctx context.Context, o *observation) *failure {
-	if o.former.secret == nil || !o.isReady() {
-		return nil
-	}
-	secret := o.former.secret
-	same := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
-	err := r.Client.Delete(ctx, &corev1.Secret{ObjectMeta: secret.ObjectMeta}, same)
-	if client.IgnoreNotFound(err) == nil {
-		o.record.left = slices.DeleteFunc(slices.Clone(o.record.left), func(name string) bool { return name == secret.Name })
-		o.former = formerTarget{}
-		return nil
-	}
-	f := failedTo("remove", o.former.name, err)
-	f.transient = !f.stalled
-	return f
 }

@@ -9,18 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
-	"github.com/payu-token-operator/payu-token-operator/internal/payu"
-)
-
-const (
-	// longestSleep bounds the time between two passes, so that a clock that was set, or a machine that slept, is
-	// noticed.
-	longestSleep = 10 * time.Minute
-	// wakeAlignment rounds the next pass of idle PayUTokens, so that one wake-up serves many: to wake the process takes
-	// more than an idle pass does (docs/performance.md).
-	wakeAlignment = 5 * time.Second
-	// pendingAfter is how long the status keeps quiet while a token is being fetched: most are there before.
-	pendingAfter = 4 * time.Second
 )
 
 // statusOf returns the status that an observation deserves, after what was done, which ended with f or nil.
@@ -40,37 +28,9 @@ func statusOf(o observation, v verdict, f *failure) v1alpha1.PayUTokenStatus {
 	return status
 }
 
-// awaitsFirstToken reports whether the answer to a request that was just begun is awaited: until it is there, or has
-// taken too long, the status speaks of what was before.
-func (o observation) awaitsFirstToken(why *failure) bool {
-	expires := o.obj.Status.ExpiresAt
-	return o.isPending(why) && o.now.Sub(o.pendingSince()) < pendingAfter && (expires == nil || o.now.Before(expires.Time))
-}
-
-// isPending reports whether there is no token, and nothing that keeps one away but time.
-func (o observation) isPending(why *failure) bool {
-	return why == nil && !o.isReady() && o.refusal() == nil && !o.state.Reused && !o.record.fights(o)
-}
-
-// notePending keeps since when a token is missing without a failure.
-func (o *observation) notePending(v verdict, f *failure) {
-	if v.why != nil || !o.isPending(f) {
-		o.record.waitingSince = time.Time{}
-		return
-	}
-	o.record.waitingSince = o.pendingSince()
-}
-
-func (o observation) pendingSince() time.Time {
-	if o.record.waitingSince.IsZero() || o.now.Before(o.record.waitingSince) {
-		return o.now
-	}
-	return o.record.waitingSince
-}
-
-// refusal returns what PayU refused the token with, nil if it did not: the source's own last answer or, where a
+// payuFailure returns what PayU refused the token with, nil if it did not: the source's own last answer or, where a
 // request is due that may not be made yet, the one that told the client to wait.
-func (o observation) refusal() *failure {
+func (o observation) payuFailure() *failure {
 	err := o.state.Err
 	if err == nil && o.isDue() {
 		err = o.state.HeldFor
@@ -78,7 +38,7 @@ func (o observation) refusal() *failure {
 	if err == nil {
 		return nil
 	}
-	return &failure{reason: string(err.Reason), message: explain(err, o.obj), stalled: err.Permanent()}
+	return &failure{reason: string(err.Reason), message: o.explain(err), stalled: err.Permanent()}
 }
 
 // statusOfToken says which Secret holds which token.
@@ -157,8 +117,11 @@ func (o observation) wishHandled(why *failure) bool {
 }
 
 func (o observation) conditions(status *v1alpha1.PayUTokenStatus, why *failure) {
-	if why == nil {
-		why = o.refusal()
+	switch {
+	case why == nil:
+		why = o.payuFailure()
+	case why == suspended && o.blocked.isTransient():
+		why = o.blocked
 	}
 	o.set(status, o.ready(why))
 	if refreshed := o.refreshed(why); refreshed != nil {
@@ -223,29 +186,16 @@ func (o observation) stalledBy(why *failure) *failure {
 		return o.record.fight.failure
 	case o.foreign == nil && o.secret != nil && !o.held.InShape && o.record.shape.failure != nil:
 		return o.record.shape.failure
-	case o.removal != nil:
-		return o.removal
+	case o.blocked != nil && o.blocked.stalled:
+		return o.blocked
 	default:
 		return nil
 	}
 }
 
-// explain says what PayU's refusal means for the person who reads the condition, and what to do about it.
-func explain(err *payu.Error, obj *v1alpha1.PayUToken) string {
-	if err.Restored {
-		return err.Detail
+func timeOf(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
 	}
-	ref := obj.Spec.CredentialsSecretRef
-	switch err.Reason {
-	case payu.InvalidClient:
-		return fmt.Sprintf("%s: correct %s and %s in Secret %q, or spec.environment", err.Detail, ref.ClientIDKey, ref.ClientSecretKey, ref.Name)
-	case payu.InvalidScope, payu.ScopeReduced:
-		return err.Detail + ": correct spec.scopes, or ask PayU to allow them for this client"
-	case payu.UnauthorizedClient:
-		return err.Detail + ": ask PayU to allow the client credentials grant for this client"
-	case payu.InvalidRequest, payu.UnsupportedGrantType:
-		return err.Detail + ": check the operator's base URL for the environment"
-	default:
-		return err.Detail
-	}
+	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
 }

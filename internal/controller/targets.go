@@ -13,6 +13,9 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
+// readSecret is target or liveTarget.
+type readSecret func(context.Context, types.NamespacedName) (*corev1.Secret, error)
+
 // target returns a Secret, nil if there is none. One that is not among the operator's own, but exists, is read from the
 // API server.
 func (r *Reconciler) target(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
@@ -43,40 +46,18 @@ func (r *Reconciler) liveTarget(ctx context.Context, key types.NamespacedName) (
 	return secret, nil
 }
 
-// reread reads the target from the API server, since somebody else has changed it.
+// reread reads the targets from the API server, since somebody else has changed one of them.
 func (r *Reconciler) reread(ctx context.Context, o *observation) *failure {
 	secret, err := r.liveTarget(ctx, o.targetKey())
 	if err != nil {
 		return failedTo("read", o.desired.Name, err)
 	}
+	if o.former.secret != nil {
+		former := r.formerTarget(ctx, o.obj, o.former.name, r.liveTarget)
+		o.former.secret, o.former.unread = former.secret, former.unread
+	}
 	r.complete(ctx, o, secret)
 	return nil
-}
-
-// formerOf returns the former target of a PayUToken whose spec.target.name was changed: of several, the one that the status
-// names. One that cannot be read is left for the next pass.
-func (r *Reconciler) formerOf(ctx context.Context, obj *v1alpha1.PayUToken, left []string) formerTarget {
-	for _, name := range append([]string{obj.Status.SecretName}, left...) {
-		if name == "" || name == obj.TargetName() {
-			continue
-		}
-		if former := r.formerTarget(ctx, obj, name); former.secret != nil || former.unread {
-			return former
-		}
-	}
-	return formerTarget{}
-}
-
-func (r *Reconciler) formerTarget(ctx context.Context, obj *v1alpha1.PayUToken, name string) formerTarget {
-	key := types.NamespacedName{Namespace: obj.Namespace, Name: name}
-	secret, err := r.target(ctx, key)
-	if err != nil {
-		return formerTarget{name: name, unread: true}
-	}
-	if secret == nil || target.Owner(secret, append(r.references.claims(key), claimOf(obj))) != obj.Name {
-		return formerTarget{name: name}
-	}
-	return formerTarget{name: name, secret: secret}
 }
 
 // foreign returns why a Secret is not this PayUToken's to write, nil if it is. Of several PayUTokens with the same target,

@@ -3,9 +3,16 @@ package controller
 import (
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+)
+
+const (
+	// longestSleep bounds the time between two passes, so that a clock that was set, or a machine that slept, is
+	// noticed.
+	longestSleep = 10 * time.Minute
+	// wakeAlignment rounds the next pass of idle PayUTokens, so that one wake-up serves many: to wake the process takes
+	// more than an idle pass does (docs/performance.md).
+	wakeAlignment = 5 * time.Second
 )
 
 // wakeAfter returns how long to sleep until the next pass, if nothing wakes the operator before.
@@ -37,11 +44,4 @@ func (o observation) moments(v verdict) []time.Time {
 		}
 	}
 	return list
-}
-
-func timeOf(t time.Time) *metav1.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
 }

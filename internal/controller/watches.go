@@ -53,7 +53,8 @@ func (r *Reconciler) where(served func(namespace string) bool) reconcile.Reconci
 func (r *Reconciler) prepare() {
 	r.records, r.references = newRecords(), newReferences()
 	r.lanes, r.progress = newLanes(r.Workers), newProgress()
-	r.credentials = &credentials{own: r.Client, others: r.Others, live: r.Live, known: map[types.NamespacedName]map[clientReference]clientKeys{}}
+	r.credentials = &credentials{own: r.Client, others: r.Others, live: r.Live, requireLabel: r.RequireCredentialsLabel,
+		known: map[types.NamespacedName]map[clientReference]clientKeys{}}
 	r.Grants.Changed = r.changed
 }
 
@@ -76,22 +77,22 @@ func (r *Reconciler) begin(q queue) {
 // leader's last one) is corrected. One handler does it all, so that whoever is reconciled, because of a PayUToken or of a
 // Secret, is known.
 func (r *Reconciler) tokenEvents() handler.EventHandler {
-	look := func(queue workqueue.TypedRateLimitingInterface[reconcile.Request], token *v1alpha1.PayUToken) {
-		queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
-		for _, request := range r.tokensBy(targetKey(token)) {
+	look := func(queue workqueue.TypedRateLimitingInterface[reconcile.Request], obj *v1alpha1.PayUToken) {
+		queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
+		for _, request := range r.tokensBy(targetKey(obj)) {
 			queue.Add(request)
 		}
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			token := e.Object.(*v1alpha1.PayUToken)
-			r.references.replace(nil, token)
-			look(queue, token)
+			obj := e.Object.(*v1alpha1.PayUToken)
+			r.references.replace(nil, obj)
+			look(queue, obj)
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			was, is := e.ObjectOld.(*v1alpha1.PayUToken), e.ObjectNew.(*v1alpha1.PayUToken)
 			if !changed(was, is) {
-				if !r.records.wroteStatus(is) {
+				if !r.records.sawStatus(is) {
 					queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(is)})
 				}
 				return
@@ -101,9 +102,9 @@ func (r *Reconciler) tokenEvents() handler.EventHandler {
 			look(queue, is)
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			token := e.Object.(*v1alpha1.PayUToken)
-			r.references.replace(token, nil)
-			look(queue, token)
+			obj := e.Object.(*v1alpha1.PayUToken)
+			r.references.replace(obj, nil)
+			look(queue, obj)
 		},
 	}
 }

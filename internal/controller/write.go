@@ -3,12 +3,10 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,7 +30,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation) *failure {
 // put applies the target, and notes what it holds then.
 func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Secret, m mark) *failure {
 	repair := m == o.record.mark
-	if repair && !o.record.mayRepair(o) {
+	if repair && !o.record.takeRepair(o) {
 		return nil // the record says why
 	}
 	written, f := r.apply(ctx, o, secret)
@@ -42,7 +40,7 @@ func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Sec
 	o.wrote = v1alpha1.ConditionRefreshed
 	if repair {
 		o.wrote = v1alpha1.EventRepaired
-		o.record.repairs = append(o.record.repairs, o.now)
+		o.record.noteRepair(o.now)
 	}
 	o.record.mark, o.record.refusal = m, attempt{}
 	if o.former.secret != nil && !slices.Contains(o.record.left, o.desired.Name) {
@@ -96,11 +94,14 @@ func (o *observation) noteRefusal(f *failure) *failure {
 // decision was made from, and returns what the API server has then. Where it refuses the Secret in its new shape, it is
 // applied in the shape that it has: what concerns only the shape never keeps the data from being renewed.
 func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, *failure) {
+	isDryRun := len(options) > 0
 	written, err := r.patch(ctx, o, secret, options...)
 	if err != nil && isRefusal(err) && !isGone(err) && o.secret != nil && !o.held.InShape {
 		refusal := o.classify(err, false)
 		written, f := r.applyAsItIs(ctx, o, secret, options...)
 		switch {
+		case f == nil && isDryRun:
+			return written, nil
 		case f == nil:
 			o.record.shape = o.record.shape.refused(o, refusal)
 			o.record.shape.target = written.ResourceVersion
@@ -111,11 +112,13 @@ func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.S
 			return nil, f
 		}
 	}
-	if err == nil {
-		o.record.shape = attempt{}
-		return written, nil
+	if err != nil {
+		return nil, o.classify(err, isDryRun && o.secret == nil)
 	}
-	return nil, o.classify(err, o.secret == nil && len(options) > 0)
+	if !isDryRun {
+		o.record.shape = attempt{}
+	}
+	return written, nil
 }
 
 // applyAsItIs applies the data of a Secret in the shape that the one on the API server has.
@@ -150,40 +153,4 @@ func (r *Reconciler) patch(ctx context.Context, o *observation, secret *corev1.S
 	}
 	err = r.Client.Patch(ctx, secret, client.RawPatch(types.ApplyPatchType, whole), append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
 	return secret, err
-}
-
-// classify tells why a write did not work: the Secret has changed meanwhile, the namespace is being deleted, the API
-// server refuses, or it did not answer.
-func (o *observation) classify(err error, placeholders bool) *failure {
-	name := o.desired.Name
-	switch {
-	case isGone(err):
-		return namespaceGone
-	case isConflict(err):
-		return conflict
-	case isRefusal(err):
-		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",
-			name, wordsOf(err, placeholders), remedyFor(err))
-	default:
-		return failedTo("write", name, err)
-	}
-}
-
-// remedyFor says what to do about a refusal that the API server's own words do not explain.
-func remedyFor(err error) string {
-	var answered apierrors.APIStatus
-	if errors.As(err, &answered) && slices.Contains(fieldsOf(answered.Status()), "type") {
-		return ": the type of a Secret cannot be changed; delete the Secret, and it is created with the new type"
-	}
-	return ""
-}
-
-// failedTo says that the API server did not do something with a Secret, for a reason of its own.
-func failedTo(do, name string, err error) *failure {
-	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false))
-	if isRefusal(err) {
-		f.stalled = true
-	}
-	f.timedOut = isDeadline(err)
-	return f
 }

@@ -59,9 +59,21 @@ func (l *life) next(token, given payu.Token, now time.Time) time.Time {
 // sameEnd is how far two statements of a token's end may lie apart: requests take time, and servers count whole seconds.
 const sameEnd = 30 * time.Second
 
+// completed returns a token with the life that PayU stated when it gave the same one before, if it states none now.
+func completed(known, given payu.Token, endsAfter, now time.Time) payu.Token {
+	if given.LifeUnstated && given.AccessToken == known.AccessToken && known.ValidAt(now) {
+		given.LifeUnstated, given.ExpiresAt, given.EndsAfter = false, known.ExpiresAt, endsAfter
+	}
+	return given
+}
+
 // isReuse reports whether PayU gave a known token back. The same token with another end than the known one (the local
-// clock was set since) is no reuse: the life that PayU states now is the right one.
+// clock was set since) is no reuse: the life that PayU states now is the right one. Nor is one without a life: what is
+// assumed of it begins anew.
 func isReuse(known, given payu.Token, now time.Time) bool {
+	if given.LifeUnstated {
+		return false
+	}
 	moved := given.ExpiresAt.Sub(known.ExpiresAt).Abs() > sameEnd && given.Life() > 0
 	inForce := known.ValidAt(now) && !known.FetchedAt.After(now) && !moved
 	dying := given.ExpiresAt.Sub(now) <= payu.Floor

@@ -100,6 +100,7 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.Now()
+	token = completed(s.token, token, s.life.endsAfter, now)
 	token.EndsAfter = token.EndsAfter.Round(0) // a token's life passes while the machine sleeps, too
 	s.ended++
 	s.inFlight, s.reused, s.lastAsked, s.nextAttempt, s.life.probing = false, false, now, time.Time{}, false

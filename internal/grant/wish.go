@@ -35,7 +35,7 @@ func (m *member) take(w Wish, token payu.Token, now time.Time) {
 		m.wish = wish{value: w.Value, after: m.source.begun, first: w.First, found: !m.looked, fulfilled: w.Handled}
 	}
 	m.looked = true
-	if w.Value == "" || m.wish.fulfilled || !token.ValidAt(now) {
+	if w.Value == "" || m.wish.fulfilled || !token.MayLiveAt(now) {
 		return
 	}
 	at, err := time.Parse(time.RFC3339, w.Value)

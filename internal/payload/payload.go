@@ -156,9 +156,26 @@ func plain(err error) string {
 	case parts == nil:
 		return err.Error()
 	case parts[2] == "":
-		return fmt.Sprintf("line %s: %s", parts[1], parts[3])
+		return fmt.Sprintf("line %s: %s", parts[1], inOurWords(parts[3]))
 	}
 	return fmt.Sprintf("line %s: %s: %s", parts[1], parts[2], parts[3])
+}
+
+var undefined = regexp.MustCompile(`^function "(\w+)" not defined$`)
+
+// inOurWords says what to write instead, where text/template's own words do not.
+func inOurWords(cause string) string {
+	name := undefined.FindStringSubmatch(cause)
+	switch {
+	case cause == "unclosed action":
+		return "{{ without }}"
+	case name == nil:
+		return cause
+	case slices.Contains([]string{"AccessToken", "TokenType", "Scope", "ExpiresAt", "Environment"}, name[1]):
+		return fmt.Sprintf("%s lacks its dot: write .%[1]s", name[1])
+	default:
+		return fmt.Sprintf("%s is not a function: use those that are built into Go's text/template", name[1])
+	}
 }
 
 // oneLine keeps both ends of a long text: one names the key, the other says what is wrong.

@@ -187,8 +187,8 @@ func TestTemplatesMayNotSay(t *testing.T) {
 		"a wide token":                 {"a thousand of them are 1 MB", `{{ printf "%1000s" .AccessToken }}`, tooWide},
 		"a wide token, not tried":      {"judged on the parse tree", `{{if eq .Environment "Production"}}{{.AccessToken | printf "%*s"}}{{end}}`, tooWide},
 
-		"a function of other tools": {"no functions beyond the built-in ones", "{{ env \"HOME\" }}", `line 1: function "env" not defined`},
-		"half an action":            {"it cannot be parsed", "a\nb{{ .Scope", `line 2: unclosed action`},
+		"a function of other tools": {"no functions beyond the built-in ones", "{{ env \"HOME\" }}", `line 1: env is not a function: use those that are built into Go's text/template`},
+		"half an action":            {"it cannot be parsed", "a\nb{{ .Scope", `line 2: {{ without }}`},
 		"range":                     {"range over a number ends never", "{{range 9999999999}}a{{end}}", noRange},
 		"range over a field":        {"there is nothing to range over", "{{range .Scope}}a{{end}}", noRange},
 		"range within if":           {"likewise", "{{if .Scope}}{{else}}{{range 9}}a{{end}}{{end}}", noRange},
@@ -294,7 +294,7 @@ func TestErrorsAreOneLineAndBounded(t *testing.T) {
 // TestErrorIsTheSameEachTime: a condition's message must not change from pass to pass. The first key by name has it.
 func TestErrorIsTheSameEachTime(t *testing.T) {
 	tests := map[string]struct{ a, b, want string }{
-		"both cannot be parsed":        {"{{", "{{", `key "a": line 1: unclosed action`},
+		"both cannot be parsed":        {"{{", "{{", `key "a": line 1: {{ without }}`},
 		"both are refused":             {"{{range 1}}{{end}}", "{{template \"b\"}}", `key "a": ` + noRange},
 		"both fail when tried":         {"{{slice .Scope 99}}", "{{slice .Scope 98}}", `key "a": line 1: <slice .Scope 99>: index out of range: 99`},
 		"one of each":                  {"{{slice .Scope 99}}", "{{", `key "a": line 1: <slice .Scope 99>: index out of range: 99`},

@@ -100,7 +100,7 @@ func (d Desired) Secret(token payu.Token, key Key) (*corev1.Secret, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spec.target.template.data: %w", err)
 	}
-	s := d.seal(data, rfc3339(token.FetchedAt), rfc3339(token.ExpiresAt), token.Scope, key)
+	s := d.seal(data, rfc3339(token.FetchedAt), rfc3339(token.ExpiresAt), d.statement(token), key)
 	secret := d.Shaped(map[string]string{
 		v1alpha1.AnnotationTokenName: d.obj.Name,
 		v1alpha1.AnnotationFetchedAt: rfc3339(token.FetchedAt),
@@ -111,11 +111,16 @@ func (d Desired) Secret(token payu.Token, key Key) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// seal returns the seal of data with a token that PayU granted a scope for.
-func (d Desired) seal(data map[string][]byte, fetchedAt, expiresAt, granted string, key Key) seal {
+// statement returns what is to be proven of a token.
+func (d Desired) statement(token payu.Token) statement {
+	return statement{scopes: d.scopes(), granted: token.Scope, lifeUnstated: token.LifeUnstated, templates: d.templates}
+}
+
+// seal returns the seal of data with a token.
+func (d Desired) seal(data map[string][]byte, fetchedAt, expiresAt string, c statement, key Key) seal {
 	return seal{
 		data:  dataDigest(data, fetchedAt, expiresAt),
-		mac:   key.mac(contentDigest(data, fetchedAt, expiresAt), d.scopes(), granted, d.templates),
+		mac:   key.mac(contentDigest(data, fetchedAt, expiresAt), c),
 		shape: d.shape,
 	}
 }
@@ -132,9 +137,9 @@ func (d Desired) Resealed(secret *corev1.Secret, held Held, key Key) *corev1.Sec
 	if s, ok := parseSeal(secret.Annotations[v1alpha1.AnnotationSource]); ok {
 		s.shape = d.shape
 		annotations[v1alpha1.AnnotationSource] = s.String()
-	} else if held.Former && held.Proven {
+	} else if held.OldSeal && held.Proven {
 		fetched, expires := secret.Annotations[v1alpha1.AnnotationFetchedAt], secret.Annotations[v1alpha1.AnnotationExpiresAt]
-		annotations[v1alpha1.AnnotationSource] = d.seal(d.ownData(secret), fetched, expires, held.Token.Scope, key.former()).String()
+		annotations[v1alpha1.AnnotationSource] = d.seal(d.ownData(secret), fetched, expires, d.statement(held.Token), key.old()).String()
 	}
 	return d.Shaped(annotations)
 }

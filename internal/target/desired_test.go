@@ -24,7 +24,7 @@ func formerSecretOf(t *testing.T, obj *v1alpha1.PayUToken, held payu.Token) *cor
 	}
 	list = append(list, flatten("", data)[1:]...)
 	secret.Annotations[v1alpha1.AnnotationSource] = strings.Join([]string{
-		proofOf(obj, credentials).Source.String(), payu.DigestOf("version").String(), d.formerSpec(), payu.DigestOf("shape").String(),
+		proofOf(obj, credentials).Source.String(), payu.DigestOf("version").String(), d.oldSpec(), payu.DigestOf("shape").String(),
 		payu.DigestOf(list...).String(),
 	}, ".")
 	return secret
@@ -76,10 +76,10 @@ func TestAFormerSealBecomesOneOfThisVersion(t *testing.T) {
 	d, secret, proof := desired(t, obj), formerSecretOf(t, obj, token(asked)), proofOf(obj, credentials)
 	resealed, written := d.Resealed(secret, d.Read(secret, proof), proof.Key), secretOf(t, obj, token(asked))
 	resealed.Data = secret.Data
-	if held := d.Read(resealed, proof); !held.Proven || !held.InShape || !held.Former {
+	if held := d.Read(resealed, proof); !held.Proven || !held.InShape || !held.OldSeal {
 		t.Errorf("the replaced seal is read as %+v", held)
 	}
-	if held := d.Read(written, proof); held.Former {
+	if held := d.Read(written, proof); held.OldSeal {
 		t.Error("a seal that was written by this version counts as one of the former")
 	}
 	resealed.Annotations[v1alpha1.AnnotationSource] = written.Annotations[v1alpha1.AnnotationSource]

@@ -22,9 +22,9 @@ type Held struct {
 	Proven bool
 	// Plausible says that nothing speaks against that, where the credentials cannot be read.
 	Plausible bool
-	// Former says that the seal has the form of the former version, or replaced such a one, which proves less: the token is
+	// OldSeal says that the seal has the form of the former version, or replaced such a one, which proves less: the token is
 	// shared with nobody.
-	Former bool
+	OldSeal bool
 	// InShape says that type, labels, annotations and owner are as the spec asks, and Edited that somebody has changed them
 	// since the operator wrote them so.
 	InShape, Edited bool
@@ -42,7 +42,7 @@ type Proof struct {
 // That proves nothing.
 func IsSealed(secret *corev1.Secret) bool {
 	parts := strings.Split(secret.Annotations[v1alpha1.AnnotationSource], ".")
-	sealed := len(parts) == 4 && parts[0] == sealVersion || len(parts) == formerParts
+	sealed := len(parts) == 4 && parts[0] == sealVersion || len(parts) == oldSealParts
 	return sealed && secret.Labels[v1alpha1.LabelTokenUID] != "" && secret.Annotations[v1alpha1.AnnotationTokenName] != ""
 }
 
@@ -61,8 +61,8 @@ func (d Desired) Read(secret *corev1.Secret, proof *Proof) Held {
 		h.InShape = s.shape == d.shape && d.isMarked(secret)
 		h.Edited = s.shape == d.shape && !h.InShape
 	} else {
-		d.readFormerSeal(&h, secret, proof)
-		h.InShape = !(h.Former && h.Proven) && d.isMarked(secret)
+		d.readOldSeal(&h, secret, proof)
+		h.InShape = !(h.OldSeal && h.Proven) && d.isMarked(secret)
 	}
 	if err1 != nil || err2 != nil || !h.Whole {
 		return Held{InShape: h.InShape, Edited: h.Edited}
@@ -84,12 +84,21 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 	}
 	content := contentDigest(d.ownData(secret), fetched, expires)
 	for _, scope := range append(granted, proof.Granted) {
-		present := s.mac.equal(proof.Key.mac(content, d.scopes(), scope, d.templates))
-		h.Former = !present && s.mac.equal(proof.Key.former().mac(content, d.scopes(), scope, d.templates))
-		if h.Proven = present || h.Former; h.Proven {
-			h.Token.Scope = scope
-			return
+		stated := statement{scopes: d.scopes(), granted: scope, templates: d.templates}
+		unstated := stated
+		unstated.lifeUnstated = true
+		proves := func(key Key, what statement) bool { return s.mac.equal(key.mac(content, what)) }
+		switch {
+		case proves(proof.Key, stated):
+		case proves(proof.Key, unstated):
+			h.Token.LifeUnstated = true
+		case proves(proof.Key.old(), stated):
+			h.OldSeal = true
+		default:
+			continue
 		}
+		h.Proven, h.Token.Scope = true, scope
+		return
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -58,14 +60,26 @@ func KeyFor(environment string, c payu.Credentials) Key {
 	return Key(digestOf("payu-token-operator seal", environment, c.ClientID, c.ClientSecret))
 }
 
-// former returns the key of seals that replace one of the former version. That one proved less, so that what they seal is
+// old returns the key of seals that replace one of the former version. That one proved less, so that what they seal is
 // shared with nobody either.
-func (k Key) former() Key { return Key(digestOf("former", string(k[:]))) }
+func (k Key) old() Key { return Key(digestOf("former", string(k[:]))) }
 
-// mac binds content, the digest of data that is in no annotation, to what the token in the data was made from.
-func (k Key) mac(content digest, scopes []string, granted string, templates digest) digest {
+// statement is what a mac proves of a token: what it was made from, and whether PayU stated its life.
+type statement struct {
+	scopes       []string
+	granted      string
+	lifeUnstated bool
+	templates    digest
+}
+
+// mac binds content, the digest of data that is in no annotation, to a statement about the token in the data.
+func (k Key) mac(content digest, c statement) digest {
+	parts := []string{content.String(), joinedSet(c.scopes), joinedSet(strings.Fields(c.granted)), c.templates.String()}
+	if c.lifeUnstated {
+		parts = append(parts, "life unstated")
+	}
 	h := hmac.New(sha256.New, k[:])
-	h.Write(joined(content.String(), joinedSet(scopes), joinedSet(strings.Fields(granted)), templates.String()))
+	writeAll(h, parts)
 	return digest(h.Sum(nil))
 }
 
@@ -92,16 +106,20 @@ func dataParts(title string, data map[string][]byte, fetchedAt, expiresAt string
 	return parts
 }
 
-func digestOf(parts ...string) digest { return sha256.Sum256(joined(parts...)) }
+func digestOf(parts ...string) digest {
+	h := sha256.New()
+	writeAll(h, parts)
+	return digest(h.Sum(nil))
+}
 
-// joined returns the parts, each with its length before it: different lists never become the same bytes.
-func joined(parts ...string) []byte {
-	var list []byte
+// writeAll hashes the parts, each with its length before it: different lists never become the same bytes.
+func writeAll(h hash.Hash, parts []string) {
+	var length [8]byte
 	for _, p := range parts {
-		list = binary.BigEndian.AppendUint64(list, uint64(len(p)))
-		list = append(list, p...)
+		binary.BigEndian.PutUint64(length[:], uint64(len(p)))
+		h.Write(length[:])
+		io.WriteString(h, p)
 	}
-	return list
 }
 
 func joinedSet(list []string) string { return strings.Join(slices.Compact(sorted(list)), " ") }

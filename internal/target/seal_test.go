@@ -170,7 +170,7 @@ func factsOf(h Held) string {
 	for _, fact := range []struct {
 		name string
 		is   bool
-	}{{"Whole", h.Whole}, {"Proven", h.Proven}, {"Plausible", h.Plausible}, {"Former", h.Former}, {"InShape", h.InShape}, {"Edited", h.Edited}} {
+	}{{"Whole", h.Whole}, {"Proven", h.Proven}, {"Plausible", h.Plausible}, {"Former", h.OldSeal}, {"InShape", h.InShape}, {"Edited", h.Edited}} {
 		if fact.is {
 			facts = append(facts, fact.name)
 		}
@@ -306,7 +306,7 @@ func TestAnAnnotationIsNoOracle(t *testing.T) {
 	tests := func(content digest) (found []string) {
 		for guess := 483900; guess < 484000; guess++ {
 			c := payu.Credentials{ClientID: credentials.ClientID, ClientSecret: fmt.Sprint(guess)}
-			if KeyFor("Test", c).mac(content, Scopes(obj), asked, d.templates) == s.mac {
+			if KeyFor("Test", c).mac(content, statement{scopes: Scopes(obj), granted: asked, templates: d.templates}) == s.mac {
 				found = append(found, c.ClientSecret)
 			}
 		}
