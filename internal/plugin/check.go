@@ -244,6 +244,9 @@ func (o *checkOptions) tryCredentials(ctx context.Context, token *v1alpha1.PayUT
 		return credentials, false, nil
 	}
 	o.step(screen.Good, "credentials", "read from %s, keys %s and %s", place, ref.ClientIDKey, ref.ClientSecretKey)
+	if odd := payu.Oddities(credentials, string(ref.ClientIDKey), string(ref.ClientSecretKey)); odd != "" {
+		o.step(screen.Note, "credentials", "%s: compare with what PayU issued", odd)
+	}
 	return credentials, true, nil
 }
 
@@ -264,9 +267,8 @@ func (o *checkOptions) tryPayU(ctx context.Context, token *v1alpha1.PayUToken, c
 	if !good || err != nil {
 		return false, err
 	}
-	o.step(screen.Good, "PayU", "issued a token for %s that is valid for %s", first.Scope, duration.HumanDuration(first.Life()))
-	if !o.probe {
-		return true, nil
+	if well = o.showLifetime(token, first); !o.probe || !well {
+		return well, nil
 	}
 	second, good, err := o.ask(ctx, "probe", source)
 	switch {
@@ -278,6 +280,22 @@ func (o *checkOptions) tryPayU(ctx context.Context, token *v1alpha1.PayUToken, c
 		o.step(screen.Good, "probe", "PayU does not reuse tokens: it issued another one. Whether the first one is still valid cannot be seen from here")
 	}
 	return true, nil
+}
+
+// showLifetime shows how long a token of PayU's is valid, and reports whether that is known.
+func (o *checkOptions) showLifetime(token *v1alpha1.PayUToken, issued payu.Token) bool {
+	assumed := token.Spec.AssumedLifetime
+	switch {
+	case !issued.LifeUnstated:
+		o.step(screen.Good, "PayU", "issued a token for %s that is valid for %s", issued.Scope, duration.HumanDuration(issued.Life()))
+	case assumed != nil:
+		o.step(screen.Good, "PayU", "issued a token for %s, and states no lifetime: %s is assumed", issued.Scope, duration.HumanDuration(assumed.Duration))
+	default:
+		o.step(screen.Bad, "PayU", "%s: issued a token for %s, and states no lifetime: set spec.assumedLifetime to what PayU configured for the client",
+			v1alpha1.ReasonLifetimeUnknown, issued.Scope)
+		return false
+	}
+	return true
 }
 
 func (o *checkOptions) ask(ctx context.Context, step string, source payu.Source) (payu.Token, bool, error) {

@@ -114,8 +114,10 @@ func (o *createOptions) secret(namespace string) (*corev1.Secret, error) {
 	}
 	credentials, _, err := credentialsIn(values, o.envFile, v1alpha1.CredentialsSecretRef{ClientIDKey: defaultIDKey, ClientSecretKey: defaultSecretKey})
 	return &corev1.Secret{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{Name: o.credentials, Namespace: namespace},
-		Data:       map[string][]byte{defaultIDKey: []byte(credentials.ClientID), defaultSecretKey: []byte(credentials.ClientSecret)},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: o.credentials, Namespace: namespace, Labels: map[string]string{v1alpha1.LabelCredentials: "true"}, // some operators require it
+		},
+		Data: map[string][]byte{defaultIDKey: []byte(credentials.ClientID), defaultSecretKey: []byte(credentials.ClientSecret)},
 	}, err
 }

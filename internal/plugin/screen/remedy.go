@@ -18,6 +18,7 @@ var causes = map[string]string{
 	v1alpha1.ReasonUnreachable:          "PayU, or the network path to it, is failing.",
 	v1alpha1.ReasonOAuthError:           "PayU, or the network path to it, is failing.",
 	v1alpha1.ReasonInvalidResponse:      "PayU, or the network path to it, is failing.",
+	v1alpha1.ReasonLifetimeUnknown:      "PayU does not say how long the token lives, and nothing says what to assume.",
 }
 
 // Cause explains a reason; it is empty if the name says enough.
@@ -34,9 +35,10 @@ var remedies = map[string]string{
 	v1alpha1.ReasonCredentialsNotFound: "Create Secret {credentials}, with the keys that spec.credentialsSecretRef names: the operator tries again at once.",
 	v1alpha1.ReasonCredentialsInvalid: "Write the values issued by PayU to Secret {credentials}, without quotes and inner line breaks: " +
 		"the operator tries again at once.",
-	v1alpha1.ReasonInvalidScope:         "Correct spec.scopes, or ask PayU to allow them.",
-	v1alpha1.ReasonScopeReduced:         "Correct spec.scopes, or ask PayU to allow them.",
-	v1alpha1.ReasonUnauthorizedClient:   "Ask PayU to allow it.",
+	v1alpha1.ReasonInvalidScope:         "Correct spec.scopes. Or ask PayU to allow them, and then request a token again:",
+	v1alpha1.ReasonScopeReduced:         "Correct spec.scopes. Or ask PayU to allow them, and then request a token again:",
+	v1alpha1.ReasonUnauthorizedClient:   "Ask PayU to allow it, and then request a token again:",
+	v1alpha1.ReasonLifetimeUnknown:      "Set spec.assumedLifetime to what PayU configured for the client, for example 1h: the token is written at once.",
 	v1alpha1.ReasonInvalidRequest:       "Check the operator's --test-base-url and --production-base-url.",
 	v1alpha1.ReasonUnsupportedGrantType: "Check the operator's --test-base-url and --production-base-url.",
 	v1alpha1.ReasonRateLimited:          "Nothing: all PayUTokens of the client wait as long as PayU says, and then continue.",
@@ -61,6 +63,7 @@ var remedies = map[string]string{
 
 const (
 	writeCredentials = "kubectl create secret generic {credentials} -n {namespace} --from-env-file=payu.env --dry-run=client -o yaml | kubectl apply -f -"
+	refresh          = "kubectl payutoken refresh {name} -n {namespace}"
 	findOperator     = "kubectl get pods -A -l app.kubernetes.io/name=payu-token-operator"
 )
 
@@ -69,6 +72,9 @@ var commands = map[string]string{
 	v1alpha1.ReasonInvalidClient:       writeCredentials,
 	v1alpha1.ReasonCredentialsNotFound: writeCredentials,
 	v1alpha1.ReasonCredentialsInvalid:  writeCredentials,
+	v1alpha1.ReasonInvalidScope:        refresh,
+	v1alpha1.ReasonScopeReduced:        refresh,
+	v1alpha1.ReasonUnauthorizedClient:  refresh,
 	v1alpha1.ReasonTargetConflict:      "kubectl describe secret {target} -n {namespace}",
 	v1alpha1.ReasonSuspended:           "kubectl payutoken resume {name} -n {namespace}",
 
