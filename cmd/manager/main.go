@@ -173,11 +173,12 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 			MayAsk:  mayAsk,
 			Observe: controller.NewRequestMetrics(metrics.Registry).Observe,
 		},
-		Clock:             clock.RealClock{},
-		Events:            events,
-		Random:            rand.Float64,
-		PropagationMargin: o.propagationMargin,
-		Workers:           o.maxConcurrentReconciles,
+		Clock:                   clock.RealClock{},
+		Events:                  events,
+		Random:                  rand.Float64,
+		PropagationMargin:       o.propagationMargin,
+		RequireCredentialsLabel: o.requireCredentialsLabel,
+		Workers:                 o.maxConcurrentReconciles,
 	}
 	if err := reconciler.Register(mgr, namespaces); err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ type options struct {
 	kubeAPIQPS              float32
 	kubeAPIBurst            int
 	watchNamespaces         []string
+	requireCredentialsLabel bool
 	watchLabelSelector      string
 	leaderElect             bool
 	leaderElectionID        string
@@ -52,6 +53,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.Float32Var(&o.kubeAPIQPS, "kube-api-qps", -1, "requests per second to the API server; -1 leaves the limit to its priority and fairness")
 	flags.IntVar(&o.kubeAPIBurst, "kube-api-burst", -1, "burst of requests to the API server if --kube-api-qps is positive")
 	flags.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "`namespaces` to watch, comma separated; all by default. If set, Roles in these namespaces suffice, and one that is missing does not affect the others")
+	flags.BoolVar(&o.requireCredentialsLabel, "require-credentials-label", false, "use only Secrets with the label auth.payu.in/credentials=true as credentials, so that no PayUToken can have values of another Secret sent to PayU")
 	flags.StringVar(&o.watchLabelSelector, "watch-label-selector", "", "label `selector` of PayUTokens; all by default. For sharding, give each operator a different one")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect a leader among several replicas, the only one that is active")
 	flags.StringVar(&o.leaderElectionID, "leader-election-id", "payu-token-operator", "`name` of the Lease; each shard needs its own")
