@@ -30,7 +30,7 @@ func scenarios() []scenario {
 		{name: "helm upgrade at each renewal", shop: "upgrade", replicas: 2, play: upgrade},
 		{name: "credentials rotated 4 times", shop: "rotation", play: overRenewals(rotate)},
 		{name: "helm uninstall and install", shop: "lifecycle", play: reinstall},
-		{name: "mode reuse", shop: "reuse", mode: payutest.Reuse, divisor: 2, play: measureGap},
+		{name: "mode reuse", shop: "reuse", mode: payutest.Reuse, play: measureGap},
 		{name: "mode revoke-previous", shop: "revoke", mode: payutest.RevokePrevious, divisor: 2, play: measureGap},
 		{name: "operator gone (has to be refused)", shop: "gone", divisor: 3, refused: true, play: endOperator},
 	}
