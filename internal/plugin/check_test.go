@@ -164,9 +164,9 @@ func TestCheckSaysWhyThereIsNoToken(t *testing.T) {
 		"less than asked":   {fault: payutest.Fault{Grant: []string{"read_payment_links"}}, want: `ScopeReduced: PayU did not grant the scope "create_payment_links"`},
 		"no lifetime": {fault: payutest.Fault{Omit: []string{"expires_in"}},
 			want: "LifetimeUnknown: issued a token for create_payment_links read_payment_links, and states no lifetime: set spec.assumedLifetime"},
-		"quotes": {env: `client_id="merchant"` + "\nclient_secret=x\n", want: "! credentials  client_id is in quotes: compare with what PayU issued"},
-		"a proxy's page":    {fault: payutest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, want: "ServerError: PayU answered HTTP 502"},
-		"no answer":         {fault: payutest.Fault{Break: payutest.BreakReset}, want: "Unreachable: no answer from 127.0.0.1"},
+		"quotes":         {env: `client_id="merchant"` + "\nclient_secret=x\n", want: "! credentials  client_id is in quotes: compare with what PayU issued"},
+		"a proxy's page": {fault: payutest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, want: "ServerError: PayU answered HTTP 502"},
+		"no answer":      {fault: payutest.Fault{Break: payutest.BreakReset}, want: "Unreachable: no answer from 127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -248,13 +248,13 @@ func TestSettingsValidate(t *testing.T) {
 		change func(*payutest.Settings)
 		ok     bool
 	}{
-		"good":               {func(*payutest.Settings) {}, true},
-		"an unknown mode":    {func(s *payutest.Settings) { s.Mode = "x" }, false},
-		"no life":            {func(s *payutest.Settings) { s.TokenTTL = 0 }, false},
-		"more than all life": {func(s *payutest.Settings) { s.ReuseLimitPercent = 101 }, false},
+		"good":                {func(*payutest.Settings) {}, true},
+		"an unknown mode":     {func(s *payutest.Settings) { s.Mode = "x" }, false},
+		"no life":             {func(s *payutest.Settings) { s.TokenTTL = 0 }, false},
+		"more than all life":  {func(s *payutest.Settings) { s.ReuseLimitPercent = 101 }, false},
 		"what can be omitted": {func(s *payutest.Settings) { s.Omit = "expires_in,scope,created_at" }, true},
 		"what cannot":         {func(s *payutest.Settings) { s.Omit = "access_token" }, false},
-		"negative latency":   {func(s *payutest.Settings) { s.Latency = -1 }, false},
+		"negative latency":    {func(s *payutest.Settings) { s.Latency = -1 }, false},
 	}
 	for reason, test := range tests {
 		settings := good
