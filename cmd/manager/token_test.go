@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
 // oauthServer is any OAuth server: it knows what the contract says of the request, and nothing of PayU.
@@ -168,4 +169,20 @@ func tunnel(t *testing.T, host, truth string) http.Handler {
 		go io.Copy(there, here)
 		io.Copy(here, there)
 	})
+}
+
+func TestOnlyLabelledSecretsAreSentToPayU(t *testing.T) {
+	t.Parallel()
+	server := runPayU(t, payutest.Config{})
+	s := newShop(t)
+	s.operate(server, "--require-credentials-label")
+	s.create("links")
+	s.awaitCondition("links", "Ready=False/CredentialsInvalid")
+	if n := server.Counters().Total(); n != 0 {
+		t.Errorf("PayU saw %d requests", n)
+	}
+	credentials := s.secret("payu-credentials")
+	credentials.Labels = map[string]string{v1alpha1.LabelCredentials: "true"}
+	check(t, cluster.Client.Update(s.ctx, credentials))
+	s.awaitReady("links")
 }
