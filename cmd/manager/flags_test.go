@@ -22,6 +22,7 @@ var contractFlags = map[string]string{
 	"ca-file":                   "",
 	"token-request-timeout":     "10s",
 	"propagation-margin":        "2m0s",
+	"require-credentials-label": "",
 	"max-concurrent-reconciles": "8",
 	"kube-api-qps":              "-1",
 	"kube-api-burst":            "-1",
