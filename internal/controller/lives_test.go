@@ -320,17 +320,3 @@ func (w *world) label(value string) {
 	metav1.SetMetaDataLabel(&secret.ObjectMeta, v1alpha1.LabelCredentials, value)
 	w.must(w.user.Update(w.ctx, secret))
 }
-
-// A Secret that the operator wrote is never credentials, whatever keys it has.
-func TestATargetIsNeverCredentials(t *testing.T) {
-	w := newWorld(t, payutest.Config{})
-	w.credentials("payu-credentials", "merchant", secretOne)
-	w.create("links", func(p *v1alpha1.PayUToken) {
-		p.Spec.Target.Template.Data = map[string]v1alpha1.DataTemplate{"client_id": "{{ .AccessToken }}", "client_secret": "{{ .Scope }}"}
-	})
-	w.run()
-	w.create("thief", func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.Name = "links" })
-	w.run()
-	w.expectRequests(1)
-	w.expectConditions("thief", "Ready=False/CredentialsInvalid Refreshed=False/CredentialsInvalid Stalled=True/CredentialsInvalid")
-}

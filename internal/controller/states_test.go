@@ -2,13 +2,16 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -227,4 +230,41 @@ func TestALivenessProbeDoesNotFailForOthersFaults(t *testing.T) { // faults 9, 1
 			}
 		}
 	})
+}
+
+// A former target that cannot be removed for the moment is no work for a person: neither where the API server does not answer
+// nor where somebody has changed the Secret meanwhile.
+func TestRemovingAFormerTargetIsTriedAgain(t *testing.T) {
+	secrets := schema.GroupResource{Resource: "secrets"}
+	for name, test := range map[string]struct {
+		err  error
+		want string // while it cannot be removed
+	}{
+		"500": {apierrors.NewInternalError(errors.New("etcd")), "Ready=True/TokenValid Refreshed=False/TargetWriteFailed"},
+		"409": {apierrors.NewConflict(secrets, "links", errors.New("Precondition failed: ResourceVersion")),
+			"Ready=True/TokenValid Refreshed=False/TargetWriteFailed"},
+	} {
+		for _, suspended := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, suspended %t", name, suspended), func(t *testing.T) {
+				w := newWorld(t, payutest.Config{})
+				w.credentials("payu-credentials", "merchant", secretOne)
+				w.create("links")
+				w.run()
+				w.faults.failDelete(test.err)
+				w.edit("links", targeting("other"), func(p *v1alpha1.PayUToken) { p.Spec.Suspend = suspended })
+				w.run()
+				w.expectConditions("links", test.want)
+				w.faults.failDelete(nil)
+				w.pass(30 * time.Second)
+				if w.secret("links") != nil || w.secret("other") == nil {
+					t.Error("the former target was not removed")
+				}
+				want := good
+				if suspended {
+					want = "Ready=True/TokenValid Refreshed=False/Suspended"
+				}
+				w.expectConditions("links", want)
+			})
+		}
+	}
 }

@@ -130,10 +130,11 @@ func (w *world) restart() {
 
 // apiFaults makes requests of the operator to the API server fail.
 type apiFaults struct {
-	mu    sync.Mutex
-	write func(name string) error // asked before a Secret is applied
-	all   error
-	patch error // of the status
+	mu     sync.Mutex
+	write  func(name string) error // asked before a Secret is applied
+	all    error
+	patch  error // of the status
+	delete error
 }
 
 func (f *apiFaults) status(err error) {
@@ -146,6 +147,18 @@ func (f *apiFaults) onStatus() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return errors.Join(f.all, f.patch)
+}
+
+func (f *apiFaults) failDelete(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delete = err
+}
+
+func (f *apiFaults) onDelete() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.delete
 }
 
 func (f *apiFaults) any() bool {
@@ -182,6 +195,12 @@ func (f *apiFaults) wrap(c client.WithWatch) client.WithWatch {
 				return err
 			}
 			return c.Patch(ctx, o, patch, options...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
+			if err := f.onDelete(); err != nil {
+				return err
+			}
+			return c.Delete(ctx, o, options...)
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
 			if err := f.onStatus(); err != nil {
