@@ -90,7 +90,7 @@ const (
 	AnnotationFetchedAt = "auth.payu.in/fetched-at"
 	// AnnotationExpiresAt is when the token expires (RFC 3339, UTC).
 	AnnotationExpiresAt = "auth.payu.in/expires-at"
-	// AnnotationSource is a digest of what the token was made from.
+	// AnnotationSource is the seal: it proves what the token was made from, and that the data are whole.
 	AnnotationSource = "auth.payu.in/source"
 )
 

@@ -171,7 +171,7 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 			Now:     time.Now,
 			Random:  rand.Float64,
 			MayAsk:  mayAsk,
-			Observe: controller.NewRequestMetrics(metrics.Registry).Observe,
+			Measure: controller.NewRequestMetrics(metrics.Registry).Observe,
 		},
 		Clock:                   clock.RealClock{},
 		Events:                  events,

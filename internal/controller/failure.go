@@ -24,7 +24,8 @@ type failure struct {
 	message string
 	// stalled is true if a person must act.
 	stalled bool
-	// transient is true if the API server did not answer: the pass is repeated with the queue's back-off.
+	// transient is true if the API server did not answer, or failed to do something that a retry may do: the pass is repeated at
+	// record.retryAt. A failure may be both, where a read or a removal is refused.
 	transient bool
 	// timedOut is true if it did not answer in time.
 	timedOut bool
@@ -120,7 +121,7 @@ func (o *observation) remedyFor(err error) string {
 	}
 }
 
-// failedTo says that the API server did not do something with a Secret, for a reason of its own.
+// failedTo says that the API server did not do something with a Secret. It is tried again; if it was refused, a person must act, too.
 func failedTo(do, name string, err error) *failure {
 	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false))
 	if isRefusal(err) {

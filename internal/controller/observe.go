@@ -18,7 +18,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
-// observation is what is known of one PayUToken in one pass. Decisions and the status are made from it alone.
+// observation is what is known of one PayUToken in one pass. Decisions are made from it alone.
 type observation struct {
 	now    time.Time
 	margin time.Duration // the life that a token must have left when its successor is written
@@ -196,7 +196,8 @@ func (o observation) hasNewerToken() bool {
 		shared.LifeUnstated && shared.AccessToken == held.AccessToken && !shared.ExpiresAt.Equal(o.held.Token.ExpiresAt) // what is assumed has changed
 }
 
-// isDue reports whether a new token is wanted: there is none, it is old, a user wants one, or the last request failed.
+// isDue reports whether a new token is wanted: there is none, it is old, the clock was set back since, a user wants one, or the
+// last request failed.
 func (o observation) isDue() bool {
 	latest := o.token()
 	if o.state.Token.Supersedes(latest, o.now) {

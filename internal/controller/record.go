@@ -22,7 +22,7 @@ type record struct {
 	refusal, former, shape attempt
 	// fight is set while the operator does not undo what somebody else keeps changing. Its target is the name of the Secret.
 	fight attempt
-	// mark tells what the target held last, and repairs are the moments at which the same was written again.
+	// mark tells what was last written to the target, and repairs are the moments at which the same was written again.
 	mark    mark
 	repairs []time.Time
 	// leftovers are keys of a former template that are still to be removed from the target.
@@ -57,8 +57,8 @@ type attempt struct {
 	// failures counts the refusals in a row.
 	failures int
 	at, next time.Time
-	// generation, wish and target are what the write was made for, and on which version of the Secret: it is repeated at
-	// once when one of them changes.
+	// generation, wish and target are what the write was made for, and on which version of the Secret (of a fight: on which
+	// Secret): it is repeated at once when one of them changes.
 	generation   int64
 	wish, target string
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// reshape puts the type, labels, annotations and owner of the target right, around the data that it has. A refusal
-// is reported in the condition Stalled alone: the token is as good as before.
+// reshape puts the type, labels, annotations and owner of the target right, around the data that it has. A refusal is
+// reported in the condition Stalled alone: the token is as good as before.
 func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	live, err := r.liveTarget(ctx, o.targetKey())
 	if err != nil {

@@ -120,7 +120,7 @@ func (w *world) restart() {
 		Grants: &grant.Registry{
 			Request: payuClient.Token, Now: w.clock.Now, Random: func() float64 { return 1 },
 			MayAsk:  func() bool { return true },
-			Observe: func(string, time.Duration, bool, *payu.Error) {},
+			Measure: func(string, time.Duration, bool, *payu.Error) {},
 		},
 		Clock: w.clock, Events: w.events, Random: func() float64 { return 1 }, PropagationMargin: 2 * time.Minute, Workers: 2,
 	}

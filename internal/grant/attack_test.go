@@ -29,7 +29,7 @@ func newMachine(answer func(now time.Time) (payu.Token, error)) *machine {
 	m := &machine{answer: answer, began: time.Now()}
 	m.Registry = &grant.Registry{
 		Now: m.now, Random: func() float64 { return 1 }, MayAsk: func() bool { return true },
-		Changed: func([]grant.Member) {}, Observe: func(string, time.Duration, bool, *payu.Error) {},
+		Changed: func([]grant.Member) {}, Measure: func(string, time.Duration, bool, *payu.Error) {},
 		Request: func(context.Context, payu.Source) (payu.Token, error) {
 			m.sent.Add(1)
 			return m.answer(m.now())

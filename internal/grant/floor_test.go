@@ -57,7 +57,7 @@ func newCrowd(t *rapid.T) *crowd {
 			return (<-answer)()
 		},
 		Changed: func([]grant.Member) {},
-		Observe: func(string, time.Duration, bool, *payu.Error) { c.ended <- struct{}{} },
+		Measure: func(string, time.Duration, bool, *payu.Error) { c.ended <- struct{}{} },
 	}
 	return c
 }

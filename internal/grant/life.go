@@ -6,15 +6,15 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
-// A server in reuse mode gives the same token until it expires. At most mostRequests are made in the life of such a
-// token, so many of them quickly at its end as there are probeDelays: counted from the earliest moment at which it can
-// have expired, since servers and this process count whole seconds.
+// A server in reuse mode gives the same token until it expires. At most mostRequests are made in the life of such a token. The
+// last of them follow its end quickly, after probeDelays: from the earliest moment at which it can have expired, since
+// servers and this process count whole seconds.
 const mostRequests = 12
 
 var probeDelays = []time.Duration{0, 400 * time.Millisecond, 900 * time.Millisecond, 1500 * time.Millisecond}
 
-// leastPart is the part of a life that is waited for at least before its end: it bounds the requests also where a restart
-// forgot some.
+// leastPart bounds the requests also where a restart forgot some: once half of the rest of a life is less than this part of it,
+// nothing is asked before its end.
 const leastPart = 128
 
 // shortLife is the life of a token for whose end there are no quick requests.

@@ -93,7 +93,7 @@ func newBench(t *testing.T) *bench {
 			defer b.mu.Unlock()
 			b.changed = append(b.changed, members...)
 		},
-		Observe: func(environment string, took time.Duration, reused bool, err *payu.Error) {
+		Measure: func(environment string, took time.Duration, reused bool, err *payu.Error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.observed = append(b.observed, observation{environment, took, reused, err})

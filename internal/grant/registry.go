@@ -37,8 +37,8 @@ type Registry struct {
 	MayAsk func() bool
 	// Changed is called with the members of a source whose token or problem has changed.
 	Changed func([]Member)
-	// Observe is called after each request, for metrics.
-	Observe func(environment string, took time.Duration, reused bool, err *payu.Error)
+	// Measure is called after each request, for metrics.
+	Measure func(environment string, took time.Duration, reused bool, err *payu.Error)
 
 	mu      sync.Mutex
 	members map[Member]*member
@@ -199,7 +199,7 @@ func (r *Registry) sweep() {
 	})
 }
 
-// Settle notes that a member has dealt with the outcome of the first so many requests.
+// Settle notes that a member has dealt with the outcomes of the first `ended` requests.
 func (r *Registry) Settle(m Member, ended int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -40,7 +40,7 @@ func (r *Registry) run(ctx context.Context, s *source, from payu.Source) {
 	for !r.MayAsk() && !r.isStopped() {
 		time.Sleep(barredPause) //nolint:forbidigo // there is nothing to wait for: nobody tells when a Lease is renewed
 	}
-	if waiting, ok := r.send(s); !ok { // what waited for its turn has not begun, and no longer does
+	if waiting, ok := r.send(s); !ok { // it was still queued, and is dropped
 		<-slot
 		r.tell(waiting)
 		return
@@ -49,11 +49,11 @@ func (r *Registry) run(ctx context.Context, s *source, from payu.Source) {
 	token, err := r.Request(ctx, from)
 	<-slot
 	reused, failure, members := r.finish(s, token, asError(err))
-	r.Observe(from.Environment, r.Now().Sub(began), reused, failure)
+	r.Measure(from.Environment, r.Now().Sub(began), reused, failure)
 	r.Changed(members)
 }
 
-// send notes that a request is being sent, and reports whether it may be. If the client is to wait since, it returns whom
+// send notes that a request is being sent, and reports whether it may be. If the client was told to wait meanwhile, it returns whom
 // to tell.
 func (r *Registry) send(s *source) (waiting []Member, ok bool) {
 	r.mu.Lock()

@@ -61,7 +61,7 @@ func (o *operator) restart() {
 		Random:  func() float64 { return 0.5 },
 		MayAsk:  func() bool { return true },
 		Changed: func(members []grant.Member) { o.changed <- members },
-		Observe: func(string, time.Duration, bool, *payu.Error) {},
+		Measure: func(string, time.Duration, bool, *payu.Error) {},
 	}
 }
 

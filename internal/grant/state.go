@@ -29,7 +29,7 @@ type State struct {
 	InFlight bool
 	// Starting is true while a new process waits to see what all PayUTokens hold.
 	Starting bool
-	// Ended counts the requests that have ended; Ask takes it back.
+	// Ended counts the requests that have ended: pass it back to Ask.
 	Ended int
 	// Wished is true while a refresh that this member's user wished for waits for its request to end.
 	Wished bool

@@ -58,11 +58,11 @@ func (d Desired) Read(secret *corev1.Secret, proof *Proof) Held {
 	h := Held{Token: payu.Token{Type: "Bearer", FetchedAt: fetchedAt.UTC(), ExpiresAt: expiresAt.UTC()}}
 	if s, ok := parseSeal(secret.Annotations[v1alpha1.AnnotationSource]); ok {
 		d.readSeal(&h, secret, s, proof)
-		h.InShape = s.shape == d.shape && d.isMarked(secret)
+		h.InShape = s.shape == d.shape && d.isShaped(secret)
 		h.Edited = s.shape == d.shape && !h.InShape
 	} else {
 		d.readOldSeal(&h, secret, proof)
-		h.InShape = !(h.OldSeal && h.Proven) && d.isMarked(secret)
+		h.InShape = !(h.OldSeal && h.Proven) && d.isShaped(secret)
 	}
 	if err1 != nil || err2 != nil || !h.Whole {
 		return Held{InShape: h.InShape, Edited: h.Edited}
@@ -130,8 +130,8 @@ func (d Desired) ownData(secret *corev1.Secret) map[string][]byte {
 	return data
 }
 
-// isMarked reports whether the type, the labels, the annotations and the owner are as the spec asks.
-func (d Desired) isMarked(secret *corev1.Secret) bool {
+// isShaped reports whether the type, the labels, the annotations and the owner are as the spec asks.
+func (d Desired) isShaped(secret *corev1.Secret) bool {
 	template := d.obj.Spec.Target.Template.Metadata
 	return secret.Type == typeOf(d.obj) && d.IsOwnedAsAsked(secret) && contains(secret.Labels, d.labels()) && contains(secret.Labels, template.Labels) &&
 		contains(secret.Annotations, template.Annotations) &&

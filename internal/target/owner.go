@@ -19,7 +19,8 @@ type Claim struct {
 }
 
 // Owner returns the name of the PayUToken that a Secret belongs to: the one that it names or, if there is no Secret yet,
-// the oldest claimant. It is empty if the Secret names none. The PayUToken may be no claimant, and may not exist.
+// the oldest claimant. It is empty if the Secret names none, or belongs to an object of another kind. The PayUToken may be no
+// claimant, and may not exist.
 func Owner(secret *corev1.Secret, claims []Claim) string {
 	if secret == nil {
 		return oldest(claims)
