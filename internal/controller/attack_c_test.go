@@ -62,6 +62,21 @@ func TestAPassWithoutARequestDoesNotShowThatANamespaceIsWell(t *testing.T) {
 	})
 }
 
+// TestANamespaceIsSlowThoughOnlyAFormerTargetHangs: it was the last request of the namespace, and it timed out.
+func TestANamespaceIsSlowThoughOnlyAFormerTargetHangs(t *testing.T) {
+	w := conflicted(t, payutest.Config{})
+	w.tick(90 * time.Minute)
+	tries := 0
+	onWrite(w, func(*corev1.Secret, bool) error { tries++; return errUnanswered })
+	w.look("links")
+	if tries == 0 {
+		t.Fatal("the test needs a write that hangs")
+	}
+	if !w.operator.lanes.slow[w.namespace] {
+		t.Error("the namespace does not count as slow")
+	}
+}
+
 // expectHalfOfTheWorkers checks how many workers two namespaces hold in which each write ends with err after a time. act is done
 // between the write that shows that and the next ones.
 func expectHalfOfTheWorkers(t *testing.T, after time.Duration, err error, act func(w *world, namespace string)) {
@@ -216,6 +231,22 @@ func TestAWebhookThatIsDownForTheNewShapeDoesNotKeepTheDataFromBeingRenewed(t *t
 			w.expectLive("links")
 			w.expectConditions("links", shapeRefused)
 		})
+	}
+}
+
+// TestOwnerAndPolicyAgreeWhileAWebhookIsDownForTheNewShape: the owner could be put right by itself, as where the shape is refused.
+func TestOwnerAndPolicyAgreeWhileAWebhookIsDownForTheNewShape(t *testing.T) {
+	w := withLinks(t, payutest.Config{})
+	onWrite(w, func(s *corev1.Secret, _ bool) error {
+		if s.Labels["team"] != "" {
+			return errWebhookDown
+		}
+		return nil
+	})
+	w.edit("links", withLabel("team", "shop"), func(p *v1alpha1.PayUToken) { p.Spec.Target.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+	w.endure(time.Minute)
+	if metav1.GetControllerOf(w.secret("links")) != nil {
+		t.Error("with deletionPolicy Retain the Secret is owned a minute later")
 	}
 }
 
@@ -527,29 +558,35 @@ func TestKeysOfAFormerTemplateDoNotStayWhateverHappensMeanwhile(t *testing.T) {
 
 // ---- restarts
 
-// TestABlipAtTheStartCostsNoLiveToken: one read of credentials fails for a moment in a new process. A PayUToken whose Secret is
+// TestABlipAtTheStartCostsNoLiveToken: one read fails for a moment in a new process. A PayUToken whose Secret is
 // not known yet is waited for, since another's request would kill its token in revoke-previous mode.
 func TestABlipAtTheStartCostsNoLiveToken(t *testing.T) {
-	w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious})
-	w.credentials("copy", "merchant", secretOne)
-	w.create("a", withCredentials("copy"))
-	w.restart()
-	reads := 0
-	onRead(w, func(name string) error {
-		if name == "payu-credentials" {
-			if reads++; reads == 1 {
-				return errEtcd
+	for kind, unread := range map[string]string{"credentials": "payu-credentials", "target": "links"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious})
+			w.credentials("copy", "merchant", secretOne)
+			w.create("a", withCredentials("copy"))
+			w.restart()
+			hideFromCache(w, "links") // as it is without its label: it is read from the API server
+			reads := 0
+			onRead(w, func(name string) error {
+				if name == unread {
+					if reads++; reads == 1 {
+						return errEtcd
+					}
+				}
+				return nil
+			})
+			w.endure(30 * time.Second)
+			if reads < 2 {
+				t.Fatal("the test needs a read that fails")
 			}
-		}
-		return nil
-	})
-	w.endure(30 * time.Second)
-	if reads < 2 {
-		t.Fatal("the test needs a read that fails")
+			w.expectRequests(1)
+			w.expectConditions("a", good)
+			w.expectConditions("links", good)
+		})
 	}
-	w.expectRequests(1)
-	w.expectConditions("a", good)
-	w.expectConditions("links", good)
 }
 
 // TestAWaitOutlivesARestartThatBeginsWithABlip: PayU has said to wait for an hour, and the first pass of the new process cannot
