@@ -77,7 +77,7 @@ func isDenial(err error) bool {
 
 // isGone reports whether the namespace is being deleted, or is gone.
 func isGone(err error) bool {
-	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) && kindOf(err) == "namespaces"
+	return !isDenial(err) && (apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) && kindOf(err) == "namespaces")
 }
 
 // isConflict reports whether the Secret has changed or gone since it was read.
@@ -87,7 +87,7 @@ func isConflict(err error) bool {
 
 // classify tells why a write did not work: the Secret has changed meanwhile, the namespace is being deleted, the API
 // server refuses, or it did not answer.
-func (o *observation) classify(err error, placeholders bool) *failure {
+func (o *observation) classify(err error) *failure {
 	name := o.desired.Name
 	switch {
 	case isGone(err):
@@ -95,8 +95,7 @@ func (o *observation) classify(err error, placeholders bool) *failure {
 	case isConflict(err):
 		return conflict
 	case isRefusal(err):
-		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s",
-			name, wordsOf(err, placeholders), o.remedyFor(err))
+		return stalled(v1alpha1.ReasonTargetWriteFailed, "The API server refuses to write Secret %q: %s%s", name, wordsOf(err), o.remedyFor(err))
 	default:
 		return failedTo("write", name, err)
 	}
@@ -123,7 +122,7 @@ func (o *observation) remedyFor(err error) string {
 
 // failedTo says that the API server did not do something with a Secret. It is tried again; if it was refused, a person must act, too.
 func failedTo(do, name string, err error) *failure {
-	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err, false))
+	f := transient(v1alpha1.ReasonTargetWriteFailed, "The API server failed to %s Secret %q: %s", do, name, wordsOf(err))
 	if isRefusal(err) {
 		f.stalled = true
 	}
@@ -140,20 +139,20 @@ func kindOf(err error) string {
 	return answered.Status().Details.Kind
 }
 
-// What the API server's own words look like. Each expression takes only what it names: an admission webhook may say
-// anything, and knows the values of the Secret.
+// What the API server's own words look like, from their beginning: whatever a webhook or a policy says comes later, and they
+// may say anything, and know the values of the Secret.
 var (
-	byDenial  = regexp.MustCompile(`^admission webhook "[^"]{1,253}" denied the request`)
-	byWebhook = regexp.MustCompile(`webhook "([-.a-z0-9]{1,253})"`)
-	byPolicy  = regexp.MustCompile(`(ValidatingAdmissionPolicy|MutatingAdmissionPolicy) '([-.a-z0-9]{1,253})'`)
-	byRBAC    = regexp.MustCompile(`is forbidden: (User "[-.:@a-zA-Z0-9]{1,253}" cannot [a-z]{1,20} resource "[a-z/]{1,30}")`)
-	byQuota   = regexp.MustCompile(`is forbidden: (exceeded quota: [-.a-z0-9]{1,253}), requested: `)
+	byDenial  = regexp.MustCompile(`^admission webhook "([^"]{1,253})" denied the request`)
+	byWebhook = regexp.MustCompile(`^(?:Internal error occurred: )?failed calling webhook "([-.a-z0-9]{1,253})"`)
+	forbidden = `^secrets (?:"[-.a-z0-9]{1,253}" )?is forbidden: `
+	byPolicy  = regexp.MustCompile(forbidden + `(ValidatingAdmissionPolicy|MutatingAdmissionPolicy) '([-.a-z0-9]{1,253})' `)
+	byRBAC    = regexp.MustCompile(forbidden + `(User "[-.:@a-zA-Z0-9]{1,253}" cannot [a-z]{1,20} resource "[a-z/]{1,30}")`)
+	byQuota   = regexp.MustCompile(forbidden + `(exceeded quota: [-.a-z0-9]{1,253}), requested: `)
 	ownField  = regexp.MustCompile(`^(type|immutable|data|metadata\.(labels|annotations|ownerReferences|name))\b`)
 )
 
-// wordsOf returns why the API server does not do something, in one line. Words that may be those of a webhook or policy
-// are repeated only if what they were asked about holds placeholders.
-func wordsOf(err error, placeholders bool) string {
+// wordsOf returns why the API server does not do something, in one line, and in no words but its own.
+func wordsOf(err error) string {
 	var answered apierrors.APIStatus
 	switch {
 	case isDeadline(err):
@@ -162,19 +161,10 @@ func wordsOf(err error, placeholders bool) string {
 		return "the connection failed"
 	}
 	status := answered.Status()
-	if placeholders {
-		message, _, _ := strings.Cut(status.Message, ", requested: ") // the numbers of a quota vary
-		message, _, _ = strings.Cut(message, " (e.g. ")               // and regular expressions are long
-		return oneLine(message)
+	if m := byDenial.FindStringSubmatch(status.Message); m != nil {
+		return fmt.Sprintf("admission webhook %q denied it", m[1])
 	}
-	return knownWords(status)
-}
-
-func knownWords(status metav1.Status) string {
 	if m := byWebhook.FindStringSubmatch(status.Message); m != nil {
-		if strings.Contains(status.Message, "denied the request") {
-			return fmt.Sprintf("admission webhook %q denied it", m[1])
-		}
 		return fmt.Sprintf("admission webhook %q failed", m[1])
 	}
 	if m := byPolicy.FindStringSubmatch(status.Message); m != nil {
@@ -202,13 +192,4 @@ func fieldsOf(status metav1.Status) (fields []string) {
 		}
 	}
 	return fields
-}
-
-func oneLine(message string) string {
-	const most = 300
-	line := strings.Join(strings.Fields(message), " ")
-	if len(line) > most {
-		return strings.ToValidUTF8(line[:most], "") + "…"
-	}
-	return line
 }

@@ -51,7 +51,7 @@ func (o observation) withLife(token payu.Token) payu.Token {
 func (o observation) lacksLife(state grant.State) (failures int, next time.Time, lacks bool) {
 	status := o.obj.Status
 	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
-	noted := refreshed != nil && refreshed.Reason == v1alpha1.ReasonLifetimeUnknown && status.NextAttemptAt != nil && o.ofPresentSpec()
+	noted := refreshed != nil && refreshed.Reason == v1alpha1.ReasonLifetimeUnknown && status.NextAttemptAt != nil && o.ofPresentSpec(status)
 	if noted {
 		failures, next = int(status.Failures), status.NextAttemptAt.Time
 	}
@@ -69,8 +69,7 @@ func (o observation) lacksLife(state grant.State) (failures int, next time.Time,
 	}
 }
 
-// ofPresentSpec reports whether the status is about the present spec and credentials.
-func (o observation) ofPresentSpec() bool {
-	status := o.obj.Status
+// ofPresentSpec reports whether a status is about the present spec and credentials.
+func (o observation) ofPresentSpec(status v1alpha1.PayUTokenStatus) bool {
 	return status.ObservedGeneration == o.obj.Generation && status.CredentialsVersion == o.keys.version.resourceVersion
 }

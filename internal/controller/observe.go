@@ -64,7 +64,7 @@ func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.PayUToken) obser
 	if err != nil {
 		o.foreign = failedTo("read", o.desired.Name, err)
 	}
-	o.former = r.formerOf(ctx, obj, o.record.left)
+	r.findFormer(ctx, &o)
 	r.complete(ctx, &o, secret)
 	return o
 }
@@ -98,7 +98,12 @@ func (o *observation) readTargets() {
 // join makes the PayUToken a member of its source, with what its Secrets and its status say.
 func (o *observation) join(grants *grant.Registry) {
 	if o.unusable != nil {
-		grants.Observed(client.ObjectKeyFromObject(o.obj))
+		if !o.unusable.transient || o.unusable.stalled {
+			grants.Observed(client.ObjectKeyFromObject(o.obj))
+		}
+		if o.record.before == nil && o.obj.Status.NextAttemptAt != nil {
+			o.record.before = &o.obj.Status
+		}
 		return
 	}
 	value, status := o.obj.RefreshRequest(), o.obj.Status
@@ -117,14 +122,18 @@ func (o *observation) seed() grant.Seed {
 	if seed.Token.LifeUnstated {
 		seed.Token.ExpiresAt = time.Time{} // what this PayUToken assumes is nobody else's
 	}
+	seed.Incomplete = o.foreign.isTransient() || o.former.unread != nil
 	status := o.obj.Status
+	if o.record.before != nil {
+		status, o.record.before = *o.record.before, nil
+	}
 	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
-	if status.NextAttemptAt == nil || refreshed == nil || !o.ofPresentSpec() || !aboutSource(refreshed.Reason) {
+	if status.NextAttemptAt == nil || refreshed == nil || !o.ofPresentSpec(status) || !aboutSource(refreshed.Reason) {
 		return seed
 	}
 	seed.Reused = refreshed.Reason == v1alpha1.ReasonTokenReused
 	if seed.Reused && !o.holdsToken() {
-		return grant.Seed{} // the token whose end was to be waited for is lost
+		return grant.Seed{Incomplete: seed.Incomplete} // the token whose end was to be waited for is lost
 	}
 	seed.Failures, seed.NextAttempt = int(status.Failures), status.NextAttemptAt.Time
 	if refreshed.Status == metav1.ConditionFalse {

@@ -124,6 +124,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 		r.settle(name, o, v, f)
 		return passEnd{wake: longestSleep}, nil
 	}
+	o.now = r.now() // the API server may have taken its time
 	o.notePending(v, f)
 	o.noteTrouble(v, f)
 	if v.why == suspended {
@@ -190,8 +191,9 @@ func (r *Reconciler) finish(ctx context.Context, o *observation, v verdict, f *f
 	case targetFailed(v.why) || targetFailed(f):
 		r.renewFormer(ctx, o)
 	case f == nil && (v.why == nil || v.why == suspended):
-		return cmp.Or(r.removeLeftovers(ctx, o), r.removeFormer(ctx, o))
+		f = cmp.Or(r.removeLeftovers(ctx, o), r.removeFormer(ctx, o), o.former.unread)
 	}
+	r.reownFormer(ctx, o)
 	return f
 }
 

@@ -27,9 +27,12 @@ type record struct {
 	repairs []time.Time
 	// leftovers are keys of a former template that are still to be removed from the target.
 	leftovers []string
-	// left are the targets that were written before their former one was removed: if the name changes again, they are former
-	// targets, too.
+	// before is the status with a back-off at PayU, while the credentials cannot be read: what shows that hides the back-off.
+	before *v1alpha1.PayUTokenStatus
+	// left are the targets that were written: if the name changes, they are former targets, until they are seen to be gone.
 	left []string
+	// looked is true once targets were looked for that a former process has left.
+	looked bool
 	// waitingSince is since when a token is missing without a failure.
 	waitingSince time.Time
 	// trouble is how often in a row a pass has failed because the API server did not answer, and retryAt when the next one is.
@@ -116,6 +119,12 @@ func (o observation) timedOut(v verdict, f *failure) bool {
 	return v.why != nil && v.why.timedOut || f != nil && f.timedOut || shape.failure != nil && shape.failure.timedOut && shape.at.Equal(o.now)
 }
 
+// isLastRepair reports whether takeRepair would begin a pause.
+func (rec *record) isLastRepair(o *observation) bool {
+	recent := slices.DeleteFunc(slices.Clone(rec.repairs), func(at time.Time) bool { return o.now.Sub(at) > repairWindow })
+	return len(recent) >= mostRepairs
+}
+
 // takeRepair reports whether the target may be written once more with the token that it was to hold already. After too
 // many such repairs somebody else keeps changing it, and two writers would fight for ever: then it begins a pause.
 func (rec *record) takeRepair(o *observation) bool {
@@ -132,6 +141,13 @@ func (rec *record) takeRepair(o *observation) bool {
 			"stop it, or name a different Secret in spec.target.name; until then only new tokens are written", o.desired.Name),
 	}
 	return false
+}
+
+// leave notes that a target was written.
+func (rec *record) leave(name string) {
+	if !slices.Contains(rec.left, name) {
+		rec.left = append(slices.Clone(rec.left), name)
+	}
 }
 
 // noteRepair keeps when the target was repaired. Another pass may have the former list.

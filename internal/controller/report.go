@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -26,7 +25,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1
 	if !equality.Semantic.DeepEqual(before, status) {
 		written, err := r.writeStatus(ctx, o.obj, status)
 		if client.IgnoreNotFound(err) != nil || isDenial(err) {
-			return fmt.Errorf("writing the status: %w", err)
+			return statusFailed{err}
 		}
 		o.record.status, o.record.statusVersion = &status, written
 	}
@@ -35,6 +34,15 @@ func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1
 	}
 	return nil
 }
+
+// statusFailed is why the status could not be written. It is logged, so that it says nothing in a webhook's words.
+type statusFailed struct{ cause error }
+
+// Error implements error.
+func (e statusFailed) Error() string { return "writing the status: " + wordsOf(e.cause) }
+
+// Unwrap returns the cause.
+func (e statusFailed) Unwrap() error { return e.cause }
 
 // writeStatus returns the resourceVersion of the PayUToken with its new status, empty with an error.
 func (r *Reconciler) writeStatus(ctx context.Context, obj *v1alpha1.PayUToken, status v1alpha1.PayUTokenStatus) (string, error) {

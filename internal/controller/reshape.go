@@ -29,8 +29,8 @@ func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	if err == nil {
 		return r.reshaped(ctx, o, written)
 	}
-	f := o.noteShape(o.classify(err, false))
-	if f == nil && o.record.shape.failure.stalled {
+	f := o.noteShape(o.classify(err))
+	if f == nil {
 		r.reown(ctx, o, live)
 	}
 	return f
@@ -47,20 +47,21 @@ func (o *observation) noteShape(f *failure) *failure {
 }
 
 // reown puts the owner of a target right whose shape is refused: it decides whether the Secret goes with its PayUToken. If
-// that is refused, too, the shape's refusal says why.
-func (r *Reconciler) reown(ctx context.Context, o *observation, live *corev1.Secret) {
+// that is refused, too, the shape's refusal says why. It reports whether it is right then.
+func (r *Reconciler) reown(ctx context.Context, o *observation, live *corev1.Secret) bool {
 	if o.desired.IsOwnedAsAsked(live) {
-		return
+		return true
 	}
 	asItIs := ownedPart(live)
 	asItIs.OwnerReferences = o.desired.Owners()
 	written, err := r.patch(ctx, o, asItIs)
 	if err != nil {
-		return
+		return false
 	}
 	r.complete(ctx, o, written)
-	_ = r.disown(ctx, o)
+	f := r.disown(ctx, o)
 	o.record.shape.target = o.targetVersion()
+	return f == nil
 }
 
 // disown removes the owner reference that another field manager (a backup tool) has written back: an apply leaves it alone.

@@ -65,7 +65,7 @@ func (o observation) statusOfToken(status *v1alpha1.PayUTokenStatus) {
 // secretName returns the Secret that the operator looks after: the former target until it is removed.
 func (o observation) secretName() string {
 	switch {
-	case o.former.secret != nil || o.former.unread:
+	case o.former.secret != nil || o.former.unread != nil:
 		return o.former.name
 	case o.foreign != nil && o.foreign.transient:
 		return o.obj.Status.SecretName

@@ -84,5 +84,9 @@ func (r *Reconciler) foreign(ctx context.Context, obj *v1alpha1.PayUToken, name 
 }
 
 func (r *Reconciler) exists(ctx context.Context, namespace, name string) bool {
-	return !apierrors.IsNotFound(r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &v1alpha1.PayUToken{}))
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	if !apierrors.IsNotFound(r.Client.Get(ctx, key, &v1alpha1.PayUToken{})) {
+		return true
+	}
+	return !apierrors.IsNotFound(r.Live.Get(ctx, key, &v1alpha1.PayUToken{})) // another shard's
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +29,11 @@ func (r *Reconciler) write(ctx context.Context, o *observation) *failure {
 // put applies the target, and notes what it holds then.
 func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Secret, m mark) *failure {
 	repair := m == o.record.mark
+	if repair && o.record.isLastRepair(o) {
+		if live, err := r.liveTarget(ctx, o.targetKey()); err != nil || live == nil || live.ResourceVersion != o.targetVersion() {
+			return conflict // the cache may be behind, and the edit undone already
+		}
+	}
 	if repair && !o.record.takeRepair(o) {
 		return nil // the record says why
 	}
@@ -43,9 +47,7 @@ func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Sec
 		o.record.noteRepair(o.now)
 	}
 	o.record.mark, o.record.refusal = m, attempt{}
-	if o.former.secret != nil && !slices.Contains(o.record.left, o.desired.Name) {
-		o.record.left = append(slices.Clone(o.record.left), o.desired.Name)
-	}
+	o.record.leave(o.desired.Name)
 	o.record.leftovers = o.desired.Leftovers(o.secret, written)
 	r.complete(ctx, o, written)
 	return r.removeLeftovers(ctx, o)
@@ -76,7 +78,7 @@ func (r *Reconciler) merge(ctx context.Context, o *observation, change map[strin
 	}
 	written := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.obj.Namespace, Name: o.desired.Name}}
 	if err := r.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
-		return o.classify(err, false)
+		return o.classify(err)
 	}
 	r.complete(ctx, o, written)
 	return nil
@@ -91,13 +93,13 @@ func (o *observation) noteRefusal(f *failure) *failure {
 }
 
 // apply sends the whole target in one server-side apply, on the condition that the Secret is still the one that the
-// decision was made from, and returns what the API server has then. Where it refuses the Secret in its new shape, it is
-// applied in the shape that it has: what concerns only the shape never keeps the data from being renewed.
+// decision was made from, and returns what the API server has then. Where it does not take the Secret in its new shape, it
+// is applied in the shape that it has: what concerns only the shape never keeps the data from being renewed.
 func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, *failure) {
 	isDryRun := len(options) > 0
 	written, err := r.patch(ctx, o, secret, options...)
-	if err != nil && isRefusal(err) && !isGone(err) && o.secret != nil && !o.held.InShape {
-		refusal := o.classify(err, false)
+	if err != nil && !isConflict(err) && !isGone(err) && o.secret != nil && !o.held.InShape {
+		refusal := o.classify(err)
 		written, f := r.applyAsItIs(ctx, o, secret, options...)
 		switch {
 		case f == nil && isDryRun:
@@ -113,7 +115,7 @@ func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.S
 		}
 	}
 	if err != nil {
-		return nil, o.classify(err, isDryRun && o.secret == nil)
+		return nil, o.classify(err)
 	}
 	if !isDryRun {
 		o.record.shape = attempt{}
@@ -135,7 +137,7 @@ func (r *Reconciler) applyAsItIs(ctx context.Context, o *observation, secret *co
 	maps.Copy(asItIs.Annotations, o.desired.Unshaped(live, secret))
 	written, err := r.patch(ctx, o, asItIs, options...)
 	if err != nil {
-		return nil, o.classify(err, false)
+		return nil, o.classify(err)
 	}
 	return written, nil
 }

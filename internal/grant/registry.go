@@ -94,6 +94,8 @@ type Seed struct {
 	Reused      bool
 	Failures    int
 	NextAttempt time.Time
+	// Incomplete says that a Secret of the member could not be read: a new process waits for the member to join again.
+	Incomplete bool
 }
 
 // Join makes a PayUToken a member of the source of a key, and of no other, and returns the State. w is what its user
@@ -102,7 +104,10 @@ func (r *Registry) Join(m Member, key payu.Key, seed Seed, w Wish) State {
 	r.mu.Lock()
 	s := r.joined(m, key)
 	now := r.Now()
-	outdated := r.observed(m)
+	var outdated []Member
+	if !seed.Incomplete {
+		outdated = r.observed(m)
+	}
 	if seed.Token.Supersedes(s.token, now) {
 		s.token, s.life = seed.Token, life{endsAfter: seed.Token.ExpiresAt, requests: 1}
 		outdated = append(outdated, s.others(m)...)
