@@ -135,6 +135,7 @@ func restConfig(o options) (*rest.Config, error) {
 	}
 	config.QPS, config.Burst = o.kubeAPIQPS, o.kubeAPIBurst
 	config.UserAgent = v1alpha1.ManagedBy + "/" + version
+	config.WarningHandlerWithContext = rest.NoWarnings{} // a webhook's words, and it knows the tokens
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return bounded{next: next, limit: requestLimit} })
 	return config, nil
 }

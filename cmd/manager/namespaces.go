@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +32,7 @@ func newNamespaces(config *rest.Config, o options) (*controller.Namespaces, erro
 	}
 	selector, _ := labels.Parse(o.watchLabelSelector) // validated
 	check := namespaceCheck{reviews: reviews.SelfSubjectAccessReviews(), namespaces: core.Namespaces()}
-	return &controller.Namespaces{Names: o.watchNamespaces, Tokens: selector, Check: check.problem, Interval: namespaceInterval}, nil
+	return &controller.Namespaces{Names: slices.Compact(slices.Sorted(slices.Values(o.watchNamespaces))), Tokens: selector, Check: check.problem, Interval: namespaceInterval}, nil
 }
 
 // namespaceCheck checks whether the operator can work in a namespace.

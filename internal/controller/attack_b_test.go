@@ -35,14 +35,14 @@ func TestASlowNamespaceDoesNotStarveAnother(t *testing.T) {
 	if !l.enter(inNamespace("blip", "links")) {
 		t.Fatal("there is no place")
 	}
-	l.leave(inNamespace("blip", "links"), true) // once
+	l.leave(inNamespace("blip", "links"), hung) // once
 	var running []reconcile.Request
 	for i := range 12 {
 		if r := inNamespace("hangs", fmt.Sprint("t", i)); l.enter(r) {
 			running = append(running, r)
 		}
 	}
-	l.leave(running[0], true)
+	l.leave(running[0], hung)
 	l.enter(running[0])
 	if l.enter(inNamespace("blip", "links")) {
 		t.Fatal("the slow namespaces have more than half of the workers")
@@ -50,7 +50,7 @@ func TestASlowNamespaceDoesNotStarveAnother(t *testing.T) {
 	for turn := range 20 {
 		first := running[0]
 		running = running[1:]
-		for _, next := range l.leave(first, true) {
+		for _, next := range l.leave(first, hung) {
 			if next.Namespace == "blip" {
 				return
 			}
@@ -74,7 +74,7 @@ func TestAPayUTokenIsParkedOnce(t *testing.T) {
 		l.enter(waits)
 	}
 	passes := 0
-	for next := l.leave(running, false); len(next) > 0; next = l.leave(next[0], false) {
+	for next := l.leave(running, brisk); len(next) > 0; next = l.leave(next[0], brisk) {
 		l.enter(next[0])
 		passes++
 	}

@@ -562,26 +562,6 @@ func TestAWaitOutlivesARestartThatBeginsWithABlip(t *testing.T) {
 	}
 }
 
-// TestAWaitThatA503AsksForHoldsTheClientAfterARestart as a rate limit does: trap 22.
-func TestAWaitThatA503AsksForHoldsTheClientAfterARestart(t *testing.T) {
-	for name, meanwhile := range map[string]func(*world){"one process": func(*world) {}, "a new process": (*world).restart} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, payutest.Config{})
-			w.credentials("payu-credentials", "merchant", secretOne)
-			w.payu.Inject(payutest.Fault{Status: 503, Header: map[string]string{"Retry-After": "3600"}, Times: 1})
-			w.create("a")
-			w.run()
-			meanwhile(w)
-			w.run()
-			w.create("b", withScopes("read_payment_links"))
-			w.run()
-			w.pass(30 * time.Minute)
-			w.expectRequests(1)
-		})
-	}
-}
-
 // ---- wishes
 
 // TestAWishOfAReplacedPayUTokenIsHandledByItsFirstToken: `kubectl replace --force`, and the wish of the former object was still
@@ -596,27 +576,6 @@ func TestAWishOfAReplacedPayUTokenIsHandledByItsFirstToken(t *testing.T) {
 	w.pass(time.Minute)
 	w.expectRequests(1)
 	w.expectHandled("links", "once more")
-}
-
-// TestAWishThatIsEchoedIsHandled, in one process as in the next: it came while the template was broken.
-func TestAWishThatIsEchoedIsHandled(t *testing.T) {
-	for name, meanwhile := range map[string]func(*world){"one process": func(*world) {}, "a new process": (*world).restart} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious})
-			w.create("same")
-			w.run()
-			w.pass(time.Minute)
-			w.edit("links", withData("x", "{{ .Nothing }}"), refresh("now"))
-			w.run()
-			w.expectHandled("links", "now")
-			w.edit("links", func(p *v1alpha1.PayUToken) { p.Spec.Target.Template.Data = nil })
-			meanwhile(w)
-			w.run()
-			w.pass(time.Minute)
-			w.expectRequests(1)
-		})
-	}
 }
 
 // ---- Ready

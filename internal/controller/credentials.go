@@ -159,7 +159,6 @@ func unreadable(obj *v1alpha1.PayUToken, err error) *failure {
 			"The API server does not let the operator read Secret %q: grant it get, list and watch on secrets in namespace %q", name, obj.Namespace)
 	}
 	f := transient(v1alpha1.ReasonCredentialsUnreadable, "The API server failed to read Secret %q: %s", name, wordsOf(err))
-	f.timedOut = isDeadline(err)
 	return f
 }
 

@@ -32,10 +32,16 @@ type EventWriter struct {
 	client client.Client
 	clock  clock.PassiveClock
 	queue  chan *eventsv1.Event
+	// waiting are the Events of namespaces whose last one took long: they wait for one another, and no other waits for them.
+	waiting chan *eventsv1.Event
 
 	mu      sync.Mutex
+	slow    map[string]bool // namespaces
 	dropped int
 }
+
+// slowEvent is how long the writing of an Event takes at least where a webhook hangs.
+const slowEvent = 5 * time.Second
 
 // mostEvents bounds the Events that wait to be written. More are dropped, and the log says how many.
 const mostEvents = 10000
@@ -43,7 +49,8 @@ const mostEvents = 10000
 // NewEventWriter returns an EventWriter, which the manager starts. The client's scheme has events.k8s.io/v1, and the
 // kinds of the objects that the Events are about.
 func NewEventWriter(c client.Client, clock clock.PassiveClock) *EventWriter {
-	return &EventWriter{client: c, clock: clock, queue: make(chan *eventsv1.Event, mostEvents)}
+	return &EventWriter{client: c, clock: clock, queue: make(chan *eventsv1.Event, mostEvents), waiting: make(chan *eventsv1.Event, mostEvents),
+		slow: map[string]bool{}}
 }
 
 // eventBackOff is for an API server that does not answer. The last write worked just before, and it is back soon.
@@ -77,8 +84,12 @@ func (w *EventWriter) Eventf(regarding, _ runtime.Object, kind, reason, action, 
 		Note:                shortened(fmt.Sprintf(note, args...)),
 		Type:                kind,
 	}
+	w.enqueue(w.queue, event)
+}
+
+func (w *EventWriter) enqueue(queue chan *eventsv1.Event, event *eventsv1.Event) {
 	select {
-	case w.queue <- event:
+	case queue <- event:
 	default:
 		w.mu.Lock()
 		w.dropped++
@@ -107,14 +118,48 @@ func (w *EventWriter) Start(ctx context.Context) error {
 	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastEventsTimeout, cancel) })()
+	go w.writeWaiting(writing)
 	for {
 		select {
 		case event := <-w.queue:
-			w.write(writing, event)
+			if w.isSlow(event.Namespace) {
+				w.enqueue(w.waiting, event)
+			} else {
+				w.write(writing, event)
+			}
 			w.tellDropped()
 		case <-ctx.Done():
 			return w.rest(writing)
 		}
+	}
+}
+
+// writeWaiting writes the Events of slow namespaces until ctx has ended.
+func (w *EventWriter) writeWaiting(ctx context.Context) {
+	for {
+		select {
+		case event := <-w.waiting:
+			w.write(ctx, event)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *EventWriter) isSlow(namespace string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.slow[namespace]
+}
+
+// notePace notes whether the writing of an Event took long.
+func (w *EventWriter) notePace(namespace string, took time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if took >= slowEvent {
+		w.slow[namespace] = true
+	} else {
+		delete(w.slow, namespace)
 	}
 }
 
@@ -129,7 +174,7 @@ func (w *EventWriter) rest(ctx context.Context) error {
 		}
 	}
 	w.mu.Lock()
-	w.dropped += len(w.queue)
+	w.dropped += len(w.queue) + len(w.waiting)
 	w.mu.Unlock()
 	w.tellDropped()
 	return nil
@@ -138,6 +183,8 @@ func (w *EventWriter) rest(ctx context.Context) error {
 // write creates an Event. One that the API server refuses is not worth a second try.
 func (w *EventWriter) write(ctx context.Context, event *eventsv1.Event) {
 	var err error
+	began := time.Now()
+	defer func() { w.notePace(event.Namespace, time.Since(began)) }()
 	stopped := wait.ExponentialBackoffWithContext(ctx, eventBackOff, func(ctx context.Context) (answered bool, _ error) {
 		ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 		defer cancel()
@@ -146,7 +193,7 @@ func (w *EventWriter) write(ctx context.Context, event *eventsv1.Event) {
 		return err == nil || errors.As(err, &refusal), nil
 	})
 	if err = cmp.Or(err, stopped); err != nil && !apierrors.IsAlreadyExists(err) { // it exists if an answer was lost
-		log.Log.Error(err, "Writing an Event", "namespace", event.Namespace, "name", event.Regarding.Name, "reason", event.Reason)
+		log.Log.Info("An Event was not written: "+wordsOf(err), "namespace", event.Namespace, "name", event.Regarding.Name, "reason", event.Reason)
 	}
 }
 

@@ -27,8 +27,6 @@ type failure struct {
 	// transient is true if the API server did not answer, or failed to do something that a retry may do: the pass is repeated at
 	// record.retryAt. A failure may be both, where a read or a removal is refused.
 	transient bool
-	// timedOut is true if it did not answer in time.
-	timedOut bool
 }
 
 var (
@@ -126,7 +124,6 @@ func failedTo(do, name string, err error) *failure {
 	if isRefusal(err) {
 		f.stalled = true
 	}
-	f.timedOut = isDeadline(err)
 	return f
 }
 

@@ -95,7 +95,7 @@ func (o *observation) ofFormer() observation {
 
 // tookCareOf takes over what became of the former target.
 func (o *observation) tookCareOf(former observation) {
-	o.state = former.state
+	o.state, o.pace = former.state, former.pace
 	o.former.secret, o.former.held = former.secret, former.held
 	if former.wrote != "" {
 		o.former.wrote = former.wrote
@@ -112,7 +112,7 @@ func (r *Reconciler) reownFormer(ctx context.Context, o *observation) {
 	}
 	live, err := r.liveTarget(ctx, former.targetKey())
 	if err != nil || live == nil || live.ResourceVersion != former.targetVersion() || !r.reown(ctx, &former, live) {
-		o.former.failed = true
+		o.former.failed, o.pace = true, former.pace
 		return
 	}
 	former.record.noteRepair(former.now)

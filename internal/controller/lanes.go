@@ -5,9 +5,22 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
+
+// pace is what a pass shows of the webhooks of its namespace; empty if it wrote nothing.
+type pace string
+
+const (
+	hung  pace = "a request hung"
+	brisk pace = "the API server answered soon"
+)
+
+// slowPass is how long a pass takes at least whose requests hang. A webhook may use up its ten seconds, so that the API server answers
+// before a request times out.
+const slowPass = 5 * time.Second
 
 // lanes keep a namespace whose webhooks hang from holding all workers: one namespace has at most half of them, and all
 // namespaces whose last request timed out have half together. A PayUToken that finds no place is parked, and reconciled
@@ -57,17 +70,18 @@ func (l *lanes) busySlow() (n int) {
 	return n
 }
 
-// leave gives a place back, and returns whom to reconcile now. timedOut says that the API server did not answer in time.
-func (l *lanes) leave(request reconcile.Request, timedOut bool) []reconcile.Request {
+// leave gives a place back, and returns whom to reconcile now.
+func (l *lanes) leave(request reconcile.Request, p pace) []reconcile.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	namespace := request.Namespace
 	if l.busy[namespace]--; l.busy[namespace] == 0 {
 		delete(l.busy, namespace)
 	}
-	if timedOut {
+	switch p {
+	case hung:
 		l.slow[namespace] = true
-	} else {
+	case brisk:
 		delete(l.slow, namespace)
 	}
 	return l.unpark(namespace)

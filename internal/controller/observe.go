@@ -48,6 +48,8 @@ type observation struct {
 	// blocked is why a former target, or keys of a former template, were not removed while renewal is suspended; nil if they
 	// were.
 	blocked *failure
+	// pace is what the writes of this pass showed of the namespace's webhooks.
+	pace pace
 	// wrote is the event that tells of the write that this pass has made, empty if it has made none.
 	wrote string
 }
@@ -56,6 +58,9 @@ type observation struct {
 // failure of the observation.
 func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.PayUToken) observation {
 	name := client.ObjectKeyFromObject(obj)
+	if r.records.replaced(name, obj.UID) {
+		r.Grants.Leave(name)
+	}
 	o := observation{now: r.now(), margin: r.PropagationMargin, random: r.Random(), obj: obj, record: r.records.of(name, obj.UID)}
 	o.desired, o.template = desiredOf(obj, obj.TargetName())
 	o.keys, o.read, o.unusable = r.credentials.keys(ctx, obj)

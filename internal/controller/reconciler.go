@@ -89,10 +89,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if !r.lanes.enter(request) {
 		return reconcile.Result{}, nil // leave has it reconciled
 	}
-	done := r.progress.begin()
+	done, began := r.progress.begin(), r.Clock.Now()
 	end, err := r.pass(ctx, request.NamespacedName)
 	done()
-	r.requeue(r.lanes.leave(request, end.timedOut || isDeadline(err)))
+	if isDeadline(err) || r.Clock.Now().Sub(began) >= slowPass {
+		end.pace = hung
+	}
+	r.requeue(r.lanes.leave(request, end.pace))
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -101,8 +104,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 
 // passEnd is how a pass ended.
 type passEnd struct {
-	wake     time.Duration // how long to sleep until the next one; 0 if only an event begins it
-	timedOut bool          // the API server did not answer in time
+	wake time.Duration // how long to sleep until the next one; 0 if only an event begins it
+	pace pace
 }
 
 // pass makes one pass over a PayUToken. Its error is that of reading the PayUToken or of writing its status.
@@ -136,7 +139,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	if err == nil {
 		r.settle(name, o, v, f)
 	}
-	return passEnd{wake: wakeAfter(o, v), timedOut: o.timedOut(v, f)}, err
+	return passEnd{wake: wakeAfter(o, v), pace: o.pace}, err
 }
 
 // settle notes that a PayUToken has dealt with the outcome of the last request, unless an API server that did not answer has

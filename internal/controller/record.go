@@ -113,12 +113,6 @@ func (o *observation) noteTrouble(v verdict, f *failure) {
 	o.record.retryAt = o.now.Add(wait/2 + time.Duration(o.random*float64(wait/2)))
 }
 
-// timedOut reports whether the API server did not answer in time.
-func (o observation) timedOut(v verdict, f *failure) bool {
-	shape := o.record.shape
-	return v.why != nil && v.why.timedOut || f != nil && f.timedOut || shape.failure != nil && shape.failure.timedOut && shape.at.Equal(o.now)
-}
-
 // isLastRepair reports whether takeRepair would begin a pause.
 func (rec *record) isLastRepair(o *observation) bool {
 	recent := slices.DeleteFunc(slices.Clone(rec.repairs), func(at time.Time) bool { return o.now.Sub(at) > repairWindow })
@@ -176,6 +170,14 @@ func (all *records) of(name types.NamespacedName, uid types.UID) record {
 		return rec
 	}
 	return record{uid: uid}
+}
+
+// replaced reports whether the PayUToken that was known by a name was another one.
+func (all *records) replaced(name types.NamespacedName, uid types.UID) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	rec, known := all.byName[name]
+	return known && rec.uid != uid
 }
 
 func (all *records) put(name types.NamespacedName, rec record) {

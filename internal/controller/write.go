@@ -77,7 +77,9 @@ func (r *Reconciler) merge(ctx context.Context, o *observation, change map[strin
 		return failedTo("write", o.desired.Name, err)
 	}
 	written := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: o.obj.Namespace, Name: o.desired.Name}}
-	if err := r.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+	err = r.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	o.notePace(err)
+	if err != nil {
 		return o.classify(err)
 	}
 	r.complete(ctx, o, written)
@@ -142,6 +144,16 @@ func (r *Reconciler) applyAsItIs(ctx context.Context, o *observation, secret *co
 	return written, nil
 }
 
+// notePace notes how the API server answered a write.
+func (o *observation) notePace(err error) {
+	switch {
+	case isDeadline(err):
+		o.pace = hung
+	case o.pace != hung:
+		o.pace = brisk
+	}
+}
+
 // patch sends one apply. The API server answers a patch in protobuf, and client.Apply in JSON, which is more work for both.
 func (r *Reconciler) patch(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, error) {
 	secret = secret.DeepCopy()
@@ -154,5 +166,6 @@ func (r *Reconciler) patch(ctx context.Context, o *observation, secret *corev1.S
 		return nil, err
 	}
 	err = r.Client.Patch(ctx, secret, client.RawPatch(types.ApplyPatchType, whole), append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
+	o.notePace(err)
 	return secret, err
 }

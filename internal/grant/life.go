@@ -32,10 +32,13 @@ type life struct {
 	limited bool
 }
 
-// next returns when to ask again after PayU gave the token once more: at half of what is left, so that a server which
+// next returns when to ask again after PayU gave the token once more, to a quick request or another: at half of what is left, so that a server which
 // renews early is noticed, and in the end as soon as it can have expired.
 func (l *life) next(token, given payu.Token, now time.Time) time.Time {
 	l.requests++
+	if l.probing {
+		l.probes++
+	}
 	l.probing = false
 	if given.EndsAfter.After(l.endsAfter) {
 		l.endsAfter = given.EndsAfter
@@ -45,10 +48,8 @@ func (l *life) next(token, given payu.Token, now time.Time) time.Time {
 	case half >= max(payu.Floor, token.Life()/leastPart) && l.requests < mostRequests-len(probeDelays):
 		return now.Add(half)
 	case l.probes < len(probeDelays) && !l.limited && token.Life() >= shortLife:
-		at := l.endsAfter.Add(probeDelays[l.probes])
-		l.probes++
 		l.probing = true
-		return at
+		return l.endsAfter.Add(probeDelays[l.probes])
 	case l.endsAfter.After(now):
 		return l.endsAfter.Add(payu.Floor)
 	default:

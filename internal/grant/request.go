@@ -45,12 +45,38 @@ func (r *Registry) run(ctx context.Context, s *source, from payu.Source) {
 		r.tell(waiting)
 		return
 	}
+	ctx, done := r.whileLeading(ctx)
 	began := r.Now()
 	token, err := r.Request(ctx, from)
+	done()
 	<-slot
 	reused, failure, members := r.finish(s, token, asError(err))
 	r.Measure(from.Environment, r.Now().Sub(began), reused, failure)
 	r.Changed(members)
+}
+
+// lastPatience is how long a request may go on while it is not sure that this process leads: another may lead a second later.
+const lastPatience = 4 * time.Second
+
+// whileLeading returns a context that ends before another process can lead. done ends the watching.
+func (r *Registry) whileLeading(ctx context.Context) (_ context.Context, done context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for unsure := time.Duration(0); ; unsure += barredPause {
+			if r.MayAsk() {
+				unsure = 0
+			}
+			if unsure >= lastPatience {
+				cancel()
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(barredPause):
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // send notes that a request is being sent, and reports whether it may be. If the client was told to wait meanwhile, it returns whom
@@ -103,7 +129,8 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 	token = completed(s.token, token, s.life.endsAfter, now)
 	token.EndsAfter = token.EndsAfter.Round(0) // a token's life passes while the machine sleeps, too
 	s.ended++
-	s.inFlight, s.reused, s.lastAsked, s.nextAttempt, s.life.probing = false, false, now, time.Time{}, false
+	s.life.probing = s.life.probing && !s.lastAsked.Before(s.nextAttempt) // else somebody's wish was earlier
+	s.inFlight, s.reused, s.lastAsked, s.nextAttempt = false, false, now, time.Time{}
 	if len(s.members) == 0 {
 		r.orphans = append(r.orphans, s.key.Source)
 	}
@@ -121,13 +148,13 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 	if token.AccessToken != s.token.AccessToken {
 		s.life = life{}
 	}
-	s.token, s.life.endsAfter = token, token.EndsAfter
+	s.token, s.life.endsAfter, s.life.probing = token, token.EndsAfter, false
 	s.life.requests++
 	return false, nil, members
 }
 
 func (r *Registry) fail(s *source, err *payu.Error, now time.Time) {
-	s.err = err
+	s.err, s.life.probing = err, false
 	s.failures, s.formerly = max(s.failures, s.formerly)+1, 0
 	s.nextAttempt = now.Add(err.BackOff(s.failures, r.Random()))
 	if err.Reason == payu.RateLimited || err.RetryAfter > 0 {

@@ -140,8 +140,11 @@ func (d Desired) isShaped(secret *corev1.Secret) bool {
 
 // IsOwnedAsAsked reports whether the Secret goes with its PayUToken if, and only if, the spec asks for that.
 func (d Desired) IsOwnedAsAsked(secret *corev1.Secret) bool {
+	if isRetained(d.obj) { // the garbage collector does not ask who is the controller
+		return !slices.ContainsFunc(secret.OwnerReferences, func(owner metav1.OwnerReference) bool { return owner.UID == d.obj.UID })
+	}
 	owner := metav1.GetControllerOf(secret)
-	return (owner != nil && owner.UID == d.obj.UID) != isRetained(d.obj)
+	return owner != nil && owner.UID == d.obj.UID
 }
 
 func contains(m, part map[string]string) bool {

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -26,7 +27,7 @@ func Owner(secret *corev1.Secret, claims []Claim) string {
 		return oldest(claims)
 	}
 	owner := metav1.GetControllerOf(secret)
-	if owner != nil && owner.Kind != "PayUToken" {
+	if owner != nil && !isPayUToken(*owner) {
 		return ""
 	}
 	uids := []types.UID{types.UID(secret.Labels[v1alpha1.LabelTokenUID])}
@@ -42,6 +43,12 @@ func Owner(secret *corev1.Secret, claims []Claim) string {
 		return owner.Name
 	}
 	return secret.Annotations[v1alpha1.AnnotationTokenName]
+}
+
+// isPayUToken reports whether a reference is to a PayUToken, of whatever version.
+func isPayUToken(owner metav1.OwnerReference) bool {
+	version, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && version.Group == v1alpha1.GroupVersion.Group && owner.Kind == "PayUToken"
 }
 
 func oldest(claims []Claim) string {

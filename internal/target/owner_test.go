@@ -20,7 +20,7 @@ type marks struct{ kind, owner, ownerUID, label, name string }
 func (m marks) secret() *corev1.Secret {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{}, Annotations: map[string]string{}}}
 	if m.kind != "" {
-		secret.OwnerReferences = []metav1.OwnerReference{{Kind: m.kind, Name: m.owner, UID: types.UID(m.ownerUID), Controller: ptr.To(true)}}
+		secret.OwnerReferences = []metav1.OwnerReference{{APIVersion: "auth.payu.in/v1alpha1", Kind: m.kind, Name: m.owner, UID: types.UID(m.ownerUID), Controller: ptr.To(true)}}
 	}
 	if m.label != "" {
 		secret.Labels[v1alpha1.LabelTokenUID] = m.label
