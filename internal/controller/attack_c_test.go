@@ -19,7 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -149,7 +149,7 @@ func TestEventsThatHangKeepNoOtherNamespacesEventWaiting(t *testing.T) {
 				return errWebhookDown
 			}
 		},
-	}), clocktesting.NewFakePassiveClock(start))
+	}), clock.RealClock{})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- writer.Start(ctx) }()
@@ -380,7 +380,7 @@ func TestAFormerTargetWhoseRemovalIsDeniedIsNotForgotten(t *testing.T) {
 // TestADenialThatSpeaksOfANamespaceIsToldOf: a webhook hands on, as its answer, what the API server said of another namespace that
 // it looked for. That does not mean that the PayUToken's own namespace is gone.
 func TestADenialThatSpeaksOfANamespaceIsToldOf(t *testing.T) {
-	notFound, terminating := deniedWith(404).(*apierrors.StatusError), deniedWith(403).(*apierrors.StatusError)
+	notFound, terminating := deniedWith(404).(*apierrors.StatusError), deniedWith(403).(*apierrors.StatusError) //nolint:errorlint // as they were made
 	notFound.ErrStatus.Details = &metav1.StatusDetails{Kind: "namespaces", Name: "teams"}
 	terminating.ErrStatus.Details = &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}}
 	for name, err := range map[string]error{"not found": notFound, "terminating": terminating} {

@@ -183,8 +183,8 @@ func (w *EventWriter) rest(ctx context.Context) error {
 // write creates an Event. One that the API server refuses is not worth a second try.
 func (w *EventWriter) write(ctx context.Context, event *eventsv1.Event) {
 	var err error
-	began := time.Now()
-	defer func() { w.notePace(event.Namespace, time.Since(began)) }()
+	began := w.clock.Now()
+	defer func() { w.notePace(event.Namespace, w.clock.Now().Sub(began)) }()
 	stopped := wait.ExponentialBackoffWithContext(ctx, eventBackOff, func(ctx context.Context) (answered bool, _ error) {
 		ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 		defer cancel()

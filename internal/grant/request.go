@@ -72,7 +72,7 @@ func (r *Registry) whileLeading(ctx context.Context) (_ context.Context, done co
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(barredPause):
+			case <-time.After(barredPause): //nolint:forbidigo // there is nothing to wait for: nobody tells when a Lease is renewed
 			}
 		}
 	}()
