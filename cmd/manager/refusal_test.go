@@ -110,7 +110,7 @@ func TestWithoutTheCRDTheManagerEndsInOneLine(t *testing.T) {
 		await(t, "PayUTokens are known again", payUTokensAreKnown)
 	})
 	await(t, "PayUTokens are no longer known", func() bool { return !payUTokensAreKnown() })
-	refusal{args: []string{"--kubeconfig=" + cluster.Kubeconfig},
+	refusal{args: []string{"--kubeconfig=" + cluster.Kubeconfig, "--health-probe-bind-address=0", "--metrics-bind-address=0"},
 		says: []string{"PayUTokens", "install the CRD", "config/crd/bases/auth.payu.in_payutokens.yaml"}}.expect(t, soon)
 }
 
