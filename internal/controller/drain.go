@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -17,32 +18,39 @@ func (r *Reconciler) drain(ctx context.Context) error {
 	if err := r.Grants.Drain(ctx); err != nil {
 		return err
 	}
-	return wait.PollUntilContextTimeout(context.WithoutCancel(ctx), drainPause, drainPatience, true, func(ctx context.Context) (bool, error) {
-		r.handOn(ctx)
-		return len(r.Grants.Unsettled()) == 0, nil
-	})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainPatience)
+	defer cancel()
+	var all sync.WaitGroup
+	for namespace := range r.unsettled() {
+		all.Go(func() { r.handOn(ctx, namespace) })
+	}
+	go func() {
+		all.Wait()
+		cancel()
+	}()
+	<-ctx.Done() // and no longer, though a write hangs
+	if left := len(r.Grants.Unsettled()); left > 0 {
+		return fmt.Errorf("%d PayUTokens were not handed their token", left)
+	}
+	return nil
 }
 
-// handOn reconciles those that have not dealt with the outcome of the last request yet: each namespace by itself, since a
-// webhook of one may hang. It does not wait longer than ctx.
-func (r *Reconciler) handOn(ctx context.Context) {
+// unsettled returns those that have not dealt with the outcome of the last request yet, by namespace.
+func (r *Reconciler) unsettled() map[string][]grant.Member {
 	byNamespace := map[string][]grant.Member{}
 	for _, name := range r.Grants.Unsettled() {
 		byNamespace[name.Namespace] = append(byNamespace[name.Namespace], name)
 	}
-	var all sync.WaitGroup
-	for _, names := range byNamespace {
-		all.Go(func() { r.handOnTo(ctx, names) })
-	}
-	done := make(chan struct{})
-	go func() {
-		all.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
+	return byNamespace
+}
+
+// handOn reconciles those of a namespace, until all have dealt with the outcome. Each namespace is by itself, since a webhook of one
+// may hang.
+func (r *Reconciler) handOn(ctx context.Context, namespace string) {
+	_ = wait.PollUntilContextCancel(ctx, drainPause, true, func(ctx context.Context) (bool, error) {
+		r.handOnTo(ctx, r.unsettled()[namespace])
+		return len(r.unsettled()[namespace]) == 0, nil
+	}) // what is left is counted
 }
 
 func (r *Reconciler) handOnTo(ctx context.Context, names []grant.Member) {

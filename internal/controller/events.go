@@ -190,8 +190,12 @@ func (w *EventWriter) write(ctx context.Context, event *eventsv1.Event) {
 		defer cancel()
 		err = w.client.Create(ctx, event)
 		var refusal apierrors.APIStatus
-		return err == nil || errors.As(err, &refusal), nil
+		return err == nil || errors.As(err, &refusal) || isDeadline(err), nil
 	})
+	if isDeadline(err) && ctx.Err() == nil && !w.isSlow(event.Namespace) {
+		w.enqueue(w.waiting, event) // once more, where no other waits for it
+		return
+	}
 	if err = cmp.Or(err, stopped); err != nil && !apierrors.IsAlreadyExists(err) { // it exists if an answer was lost
 		log.Log.Info("An Event was not written: "+wordsOf(err), "namespace", event.Namespace, "name", event.Regarding.Name, "reason", event.Reason)
 	}

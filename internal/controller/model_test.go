@@ -230,6 +230,9 @@ func (m *model) DamageTarget(t *rapid.T) {
 	case "owner":
 		secret.OwnerReferences = nil
 	case "a key of theirs":
+		if secret.Data == nil {
+			secret.Data = map[string][]byte{}
+		}
 		secret.Data["theirs"] = []byte("x")
 	case "delete":
 		m.world.delete(secret)

@@ -2,6 +2,7 @@ package grant_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +16,9 @@ import (
 func TestARequestEndsBeforeAnotherProcessCanLead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(nil)
-		lost, took := false, time.Duration(0)
-		m.MayAsk = func() bool { return !lost }
+		var lost atomic.Bool
+		took := time.Duration(0)
+		m.MayAsk = func() bool { return !lost.Load() }
 		m.Request = func(ctx context.Context, _ payu.Source) (payu.Token, error) {
 			began := time.Now()
 			select {
@@ -27,7 +29,7 @@ func TestARequestEndsBeforeAnotherProcessCanLead(t *testing.T) {
 			return payu.Token{}, refusal(payu.Unreachable)
 		}
 		m.look("links", sourceOf("a"), grant.Seed{})
-		lost = true
+		lost.Store(true)
 		m.Wait()
 		if took > 5*time.Second {
 			t.Errorf("the request ended %v after this process may have lost its Lease", took)

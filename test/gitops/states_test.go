@@ -54,6 +54,9 @@ var states = map[string]state{
 	"target-refused": {then: immutable(scopes("read_payment_links")), conditions: all("TargetWriteFailed", stalled),
 		kstatus: status.FailedStatus, health: "Degraded", message: "The API server refuses"},
 
+	"no-lifetime": {faults: []payutest.Fault{{Omit: []string{"expires_in"}}}, conditions: all("LifetimeUnknown", stalled),
+		kstatus: status.FailedStatus, health: "Degraded", message: "set spec.assumedLifetime"},
+
 	// There is no token, and it may still come.
 	"rate-limited":  failing("RateLimited", payutest.Fault{Error: "rate_limit_exceeded"}),
 	"server-error":  failing("ServerError", payutest.Fault{Status: 502, Body: "<html>"}),
