@@ -139,7 +139,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	if err == nil {
 		r.settle(name, o, v, f)
 	}
-	return passEnd{wake: wakeAfter(o, v), pace: o.pace}, err
+	return passEnd{wake: wakeAfter(o), pace: o.pace}, err
 }
 
 // settle notes that a PayUToken has dealt with the outcome of the last request, unless an API server that did not answer has

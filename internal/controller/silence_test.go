@@ -180,6 +180,22 @@ func TestAWebhookThatIsReallyDown(t *testing.T) { // fault 30
 	w.expectRequests(1)
 }
 
+// TestAWriteThatIsNotAnsweredIsRepeatedSeldom: twice in the first seconds, and then every 20 s at most often, also where there is no
+// token yet.
+func TestAWriteThatIsNotAnsweredIsRepeatedSeldom(t *testing.T) {
+	w := newWorld(t, payutest.Config{})
+	w.credentials("payu-credentials", "merchant", secretOne)
+	writes := 0
+	onWrite(w, func(*corev1.Secret, bool) error { writes++; return errWebhookDown })
+	w.create("links")
+	w.run()
+	w.pass(10 * time.Minute)
+	if writes > 36 {
+		t.Errorf("the write was tried %d times in 10 minutes", writes)
+	}
+	w.expectConditions("links", failedBy("TargetWriteFailed"))
+}
+
 // takeDownAWebhook registers an admission webhook that nobody serves, for Secrets of this namespace.
 func (w *world) takeDownAWebhook(t *testing.T) {
 	t.Helper()

@@ -16,9 +16,9 @@ const (
 )
 
 // wakeAfter returns how long to sleep until the next pass, if nothing wakes the operator before.
-func wakeAfter(o observation, v verdict) time.Duration {
+func wakeAfter(o observation) time.Duration {
 	wake := o.now.Add(longestSleep).Truncate(wakeAlignment)
-	for _, at := range o.moments(v) {
+	for _, at := range o.moments() {
 		if at.After(o.now) && at.Before(wake) {
 			wake = at
 		}
@@ -27,10 +27,10 @@ func wakeAfter(o observation, v verdict) time.Duration {
 }
 
 // moments returns when something will be due.
-func (o observation) moments(v verdict) []time.Time {
+func (o observation) moments() []time.Time {
 	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.next, o.record.fight.next}
-	if o.isPending(v.why) {
-		list = append(list, o.pendingSince().Add(pendingAfter))
+	if since := o.record.waitingSince; !since.IsZero() {
+		list = append(list, since.Add(pendingAfter))
 	}
 	if o.unusable == nil {
 		list = append(list, o.state.NextAttempt, o.state.HeldUntil)
