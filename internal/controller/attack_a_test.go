@@ -241,6 +241,14 @@ func conflicted(t *testing.T, config payutest.Config, edits ...edit) *world {
 	return w
 }
 
+// expectFormerOwned checks that a former target goes with its PayUToken as the policy says.
+func (w *world) expectFormerOwned(name string, policy v1alpha1.DeletionPolicy) {
+	w.Helper()
+	if owned := metav1.GetControllerOf(w.secret(name)) != nil; owned != (policy == v1alpha1.DeletionPolicyDelete) {
+		w.Errorf("with deletionPolicy %s the former target is owned: %t", policy, owned)
+	}
+}
+
 func TestOwnerAndPolicyOfAFormerTargetAgree(t *testing.T) {
 	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionPolicyRetain, v1alpha1.DeletionPolicyDelete} {
 		t.Run(string(policy), func(t *testing.T) {
@@ -249,9 +257,7 @@ func TestOwnerAndPolicyOfAFormerTargetAgree(t *testing.T) {
 			w.edit("links", withPolicy(policy))
 			w.run()
 			w.pass(time.Minute)
-			if owned := metav1.GetControllerOf(w.secret("old")) != nil; owned != (policy == v1alpha1.DeletionPolicyDelete) {
-				t.Errorf("with deletionPolicy %s the former target is owned: %t", policy, owned)
-			}
+			w.expectFormerOwned("old", policy)
 		})
 	}
 }

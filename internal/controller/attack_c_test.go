@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -288,9 +287,7 @@ func TestOwnerAndPolicyOfAFormerTargetAgreeInEveryState(t *testing.T) {
 				w.edit("links", withPolicy(policy))
 				w.run()
 				w.pass(time.Minute)
-				if owned := metav1.GetControllerOf(w.secret("old")) != nil; owned != (policy == v1alpha1.DeletionPolicyDelete) {
-					t.Errorf("with deletionPolicy %s the former target is owned: %t", policy, owned)
-				}
+				w.expectFormerOwned("old", policy)
 			})
 		}
 	}
@@ -733,27 +730,9 @@ func (w *world) quoteOldObjects(t *testing.T) {
 	t.Cleanup(server.Close)
 	var authority bytes.Buffer
 	w.must(pem.Encode(&authority, &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	hook := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": map[string]any{"name": w.namespace},
-		"webhooks": []any{map[string]any{
-			"name": "quotes.example.com", "sideEffects": "None", "admissionReviewVersions": []any{"v1"}, "failurePolicy": "Fail",
-			"clientConfig":      map[string]any{"url": server.URL, "caBundle": base64.StdEncoding.EncodeToString(authority.Bytes())},
-			"namespaceSelector": map[string]any{"matchLabels": map[string]any{corev1.LabelMetadataName: w.namespace}},
-			"rules": []any{map[string]any{"apiGroups": []any{""}, "apiVersions": []any{"v1"}, "resources": []any{"secrets"},
-				"operations": []any{"CREATE", "UPDATE"}}},
-		}},
-	}}
-	w.must(cluster.Client.Create(w.ctx, hook))
-	t.Cleanup(func() { w.must(cluster.Client.Delete(context.WithoutCancel(w.ctx), hook)) })
-	probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: w.namespace}}
-	w.must(cluster.Client.Create(w.ctx, probe.DeepCopy()))
-	for begun := time.Now(); ; {
-		if err := cluster.Client.Patch(w.ctx, probe.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"data":{"x":"eA=="}}`)), client.DryRunAll); err != nil {
-			return
-		}
-		if time.Since(begun) > 30*time.Second {
-			w.Fatalf("the API server does not call the webhook")
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	config := map[string]any{"url": server.URL, "caBundle": base64.StdEncoding.EncodeToString(authority.Bytes())}
+	w.must(cluster.Client.Create(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: w.namespace}}))
+	w.register(t, "MutatingWebhookConfiguration", config, func(probe *corev1.Secret) error {
+		return cluster.Client.Patch(w.ctx, probe, client.RawPatch(types.MergePatchType, []byte(`{"data":{"x":"eA=="}}`)), client.DryRunAll)
+	})
 }

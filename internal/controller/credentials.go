@@ -158,8 +158,7 @@ func unreadable(obj *v1alpha1.PayUToken, err error) *failure {
 		return stalled(v1alpha1.ReasonCredentialsUnreadable,
 			"The API server does not let the operator read Secret %q: grant it get, list and watch on secrets in namespace %q", name, obj.Namespace)
 	}
-	f := transient(v1alpha1.ReasonCredentialsUnreadable, "The API server failed to read Secret %q: %s", name, wordsOf(err))
-	return f
+	return transient(v1alpha1.ReasonCredentialsUnreadable, "The API server failed to read Secret %q: %s", name, wordsOf(err))
 }
 
 // in returns the credentials in a Secret, or what a person must fix.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -21,8 +22,12 @@ func (r *Reconciler) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainPatience)
 	defer cancel()
 	var all sync.WaitGroup
-	for namespace := range r.unsettled() {
-		all.Go(func() { r.handOn(ctx, namespace) })
+	byNamespace := map[string][]grant.Member{}
+	for _, name := range r.Grants.Unsettled() {
+		byNamespace[name.Namespace] = append(byNamespace[name.Namespace], name)
+	}
+	for _, names := range byNamespace {
+		all.Go(func() { r.handOn(ctx, names) })
 	}
 	go func() {
 		all.Wait()
@@ -35,25 +40,17 @@ func (r *Reconciler) drain(ctx context.Context) error {
 	return nil
 }
 
-// unsettled returns those that have not dealt with the outcome of the last request yet, by namespace.
-func (r *Reconciler) unsettled() map[string][]grant.Member {
-	byNamespace := map[string][]grant.Member{}
-	for _, name := range r.Grants.Unsettled() {
-		byNamespace[name.Namespace] = append(byNamespace[name.Namespace], name)
-	}
-	return byNamespace
-}
-
-// handOn reconciles those of a namespace, until all have dealt with the outcome. Each namespace is by itself, since a webhook of one
-// may hang.
-func (r *Reconciler) handOn(ctx context.Context, namespace string) {
+// handOn reconciles those of one namespace, since a webhook of another may hang, until all have dealt with the outcome of the last
+// request.
+func (r *Reconciler) handOn(ctx context.Context, names []grant.Member) {
 	_ = wait.PollUntilContextCancel(ctx, drainPause, true, func(ctx context.Context) (bool, error) {
-		r.handOnTo(ctx, r.unsettled()[namespace])
-		return len(r.unsettled()[namespace]) == 0, nil
+		r.handOnOnce(ctx, names)
+		names = slices.DeleteFunc(names, r.Grants.IsSettled)
+		return len(names) == 0, nil
 	}) // what is left is counted
 }
 
-func (r *Reconciler) handOnTo(ctx context.Context, names []grant.Member) {
+func (r *Reconciler) handOnOnce(ctx context.Context, names []grant.Member) {
 	for _, name := range names {
 		_, err := r.pass(ctx, name)
 		switch {

@@ -3,7 +3,6 @@ package controller
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -39,9 +38,6 @@ type EventWriter struct {
 	slow    map[string]bool // namespaces
 	dropped int
 }
-
-// slowEvent is how long the writing of an Event takes at least where a webhook hangs.
-const slowEvent = 5 * time.Second
 
 // mostEvents bounds the Events that wait to be written. More are dropped, and the log says how many.
 const mostEvents = 10000
@@ -156,7 +152,7 @@ func (w *EventWriter) isSlow(namespace string) bool {
 func (w *EventWriter) notePace(namespace string, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if took >= slowEvent {
+	if took >= hangsAfter {
 		w.slow[namespace] = true
 	} else {
 		delete(w.slow, namespace)
@@ -189,8 +185,8 @@ func (w *EventWriter) write(ctx context.Context, event *eventsv1.Event) {
 		ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 		defer cancel()
 		err = w.client.Create(ctx, event)
-		var refusal apierrors.APIStatus
-		return err == nil || errors.As(err, &refusal) || isDeadline(err), nil
+		_, refused := answerIn(err)
+		return err == nil || refused || isDeadline(err), nil
 	})
 	if isDeadline(err) && ctx.Err() == nil && !w.isSlow(event.Namespace) {
 		w.enqueue(w.waiting, event) // once more, where no other waits for it

@@ -51,6 +51,15 @@ func isDeadline(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
+// answerIn returns what the API server answered, and whether it did.
+func answerIn(err error) (_ metav1.Status, answered bool) {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return metav1.Status{}, false
+	}
+	return status.Status(), true
+}
+
 // targetFailed reports whether a failure keeps the target from being written.
 func targetFailed(f *failure) bool {
 	return f != nil && (f.reason == v1alpha1.ReasonTargetConflict || f.reason == v1alpha1.ReasonTargetWriteFailed)
@@ -65,11 +74,7 @@ func isRefusal(err error) bool {
 // isDenial reports whether an admission webhook denies a write. It may do so with any HTTP status, also with those that
 // mean a conflict, or a namespace that is gone, where the API server itself gives them.
 func isDenial(err error) bool {
-	var answered apierrors.APIStatus
-	if !errors.As(err, &answered) {
-		return false
-	}
-	status := answered.Status()
+	status, _ := answerIn(err)
 	return status.Code >= 400 && status.Code < 500 && status.Code != http.StatusTooManyRequests && byDenial.MatchString(status.Message)
 }
 
@@ -101,11 +106,8 @@ func (o *observation) classify(err error) *failure {
 
 // remedyFor says what to do about a refusal that the API server's own words do not explain.
 func (o *observation) remedyFor(err error) string {
-	var answered apierrors.APIStatus
-	if !errors.As(err, &answered) {
-		return ""
-	}
-	fields := fieldsOf(answered.Status())
+	status, _ := answerIn(err)
+	fields := fieldsOf(status)
 	switch {
 	case o.secret != nil && o.secret.Immutable != nil && *o.secret.Immutable:
 		return ": the Secret is immutable; delete it, and it is created again"
@@ -129,11 +131,11 @@ func failedTo(do, name string, err error) *failure {
 
 // kindOf returns the kind of the object that an answer of the API server is about, empty if it does not say.
 func kindOf(err error) string {
-	var answered apierrors.APIStatus
-	if !errors.As(err, &answered) || answered.Status().Details == nil {
+	status, _ := answerIn(err)
+	if status.Details == nil {
 		return ""
 	}
-	return answered.Status().Details.Kind
+	return status.Details.Kind
 }
 
 // What the API server's own words look like, from their beginning: whatever a webhook or a policy says comes later, and they
@@ -150,14 +152,13 @@ var (
 
 // wordsOf returns why the API server does not do something, in one line, and in no words but its own.
 func wordsOf(err error) string {
-	var answered apierrors.APIStatus
+	status, answered := answerIn(err)
 	switch {
 	case isDeadline(err):
 		return "it did not answer in time"
-	case !errors.As(err, &answered):
+	case !answered:
 		return "the connection failed"
 	}
-	status := answered.Status()
 	if m := byDenial.FindStringSubmatch(status.Message); m != nil {
 		return fmt.Sprintf("admission webhook %q denied it", m[1])
 	}

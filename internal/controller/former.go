@@ -106,8 +106,11 @@ func (o *observation) tookCareOf(former observation) {
 
 // reownFormer has the owner of the former target agree with the deletion policy, as long as there is one.
 func (r *Reconciler) reownFormer(ctx context.Context, o *observation) {
+	if o.former.secret == nil {
+		return
+	}
 	former := o.ofFormer()
-	if former.secret == nil || former.desired.IsOwnedAsAsked(former.secret) || former.record.fights(former) || !former.record.takeRepair(&former) {
+	if former.desired.IsOwnedAsAsked(former.secret) || former.record.fights(former) || !former.record.takeRepair(&former) {
 		return
 	}
 	live, err := r.liveTarget(ctx, former.targetKey())

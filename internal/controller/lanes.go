@@ -18,9 +18,9 @@ const (
 	brisk pace = "the API server answered soon"
 )
 
-// slowPass is how long a pass takes at least whose requests hang. A webhook may use up its ten seconds, so that the API server answers
-// before a request times out.
-const slowPass = 5 * time.Second
+// hangsAfter is how long a pass, or the writing of an Event, takes at least where a webhook hangs. It may use up its ten seconds,
+// so that the API server answers before a request times out.
+const hangsAfter = 5 * time.Second
 
 // lanes keep a namespace whose webhooks hang from holding all workers: one namespace has at most half of them, and all
 // namespaces whose last request timed out have half together. A PayUToken that finds no place is parked, and reconciled

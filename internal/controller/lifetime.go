@@ -8,7 +8,6 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
-	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // That PayU states no life of a token is a fact of the source, and what is assumed instead is each PayUToken's own. So the
@@ -37,7 +36,7 @@ func (o observation) withLife(token payu.Token) payu.Token {
 		token.ExpiresAt = token.FetchedAt.Add(assumed.Duration)
 		return token
 	}
-	for _, held := range []target.Held{o.held, o.former.held} {
+	for _, held := range o.allHeld() {
 		if held.Proven {
 			token.ExpiresAt = token.FetchedAt.Add(held.Token.Life())
 			return token

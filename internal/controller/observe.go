@@ -119,7 +119,7 @@ func (o *observation) join(grants *grant.Registry) {
 // seed is what the Secrets and the status say of the source.
 func (o *observation) seed() grant.Seed {
 	var seed grant.Seed
-	for _, held := range []target.Held{o.held, o.former.held} {
+	for _, held := range o.allHeld() {
 		if token := o.withLife(held.Token); held.Proven && !held.OldSeal && token.Supersedes(seed.Token, o.now) {
 			seed.Token = token
 		}
@@ -147,9 +147,12 @@ func (o *observation) seed() grant.Seed {
 	return seed
 }
 
+// allHeld is what the target and the former one hold.
+func (o observation) allHeld() []target.Held { return []target.Held{o.held, o.former.held} }
+
 // holdsToken reports whether one of the targets holds a live token of the source.
 func (o observation) holdsToken() bool {
-	return slices.ContainsFunc([]target.Held{o.held, o.former.held}, func(h target.Held) bool { return h.Proven && h.Token.ValidAt(o.now) })
+	return slices.ContainsFunc(o.allHeld(), func(h target.Held) bool { return h.Proven && h.Token.ValidAt(o.now) })
 }
 
 // aboutSource reports whether a reason speaks of a request to PayU, and to all members of the source.

@@ -92,7 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	done, began := r.progress.begin(), r.Clock.Now()
 	end, err := r.pass(ctx, request.NamespacedName)
 	done()
-	if isDeadline(err) || r.Clock.Now().Sub(began) >= slowPass {
+	if isDeadline(err) || r.Clock.Now().Sub(began) >= hangsAfter {
 		end.pace = hung
 	}
 	r.requeue(r.lanes.leave(request, end.pace))

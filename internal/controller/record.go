@@ -113,19 +113,18 @@ func (o *observation) noteTrouble(v verdict, f *failure) {
 	o.record.retryAt = o.now.Add(wait/2 + time.Duration(o.random*float64(wait/2)))
 }
 
-// isLastRepair reports whether takeRepair would begin a pause.
-func (rec *record) isLastRepair(o *observation) bool {
-	recent := slices.DeleteFunc(slices.Clone(rec.repairs), func(at time.Time) bool { return o.now.Sub(at) > repairWindow })
-	return len(recent) >= mostRepairs
+// isOverRepaired reports whether the target was repaired so often of late that takeRepair begins a pause.
+func (rec *record) isOverRepaired(now time.Time) bool {
+	for len(rec.repairs) > 0 && now.Sub(rec.repairs[0]) > repairWindow {
+		rec.repairs = rec.repairs[1:]
+	}
+	return len(rec.repairs) >= mostRepairs
 }
 
 // takeRepair reports whether the target may be written once more with the token that it was to hold already. After too
 // many such repairs somebody else keeps changing it, and two writers would fight for ever: then it begins a pause.
 func (rec *record) takeRepair(o *observation) bool {
-	for len(rec.repairs) > 0 && o.now.Sub(rec.repairs[0]) > repairWindow {
-		rec.repairs = rec.repairs[1:]
-	}
-	if len(rec.repairs) < mostRepairs {
+	if !rec.isOverRepaired(o.now) {
 		return true
 	}
 	rec.repairs = nil

@@ -199,11 +199,20 @@ func TestAWriteThatIsNotAnsweredIsRepeatedSeldom(t *testing.T) {
 // takeDownAWebhook registers an admission webhook that nobody serves, for Secrets of this namespace.
 func (w *world) takeDownAWebhook(t *testing.T) {
 	t.Helper()
+	w.register(t, "ValidatingWebhookConfiguration", map[string]any{"url": "https://127.0.0.1:1/validate"}, func(probe *corev1.Secret) error {
+		return cluster.Client.Create(w.ctx, probe, client.DryRunAll)
+	})
+}
+
+// register registers an admission webhook for Secrets of this namespace, and waits until the API server calls it: until a request
+// for a Secret fails.
+func (w *world) register(t *testing.T, kind string, config map[string]any, request func(probe *corev1.Secret) error) {
+	t.Helper()
 	hook := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": map[string]any{"name": w.namespace},
+		"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": map[string]any{"name": w.namespace},
 		"webhooks": []any{map[string]any{
-			"name": "down.example.com", "sideEffects": "None", "admissionReviewVersions": []any{"v1"}, "failurePolicy": "Fail", "timeoutSeconds": int64(1),
-			"clientConfig":      map[string]any{"url": "https://127.0.0.1:1/validate"},
+			"name": "test.example.com", "sideEffects": "None", "admissionReviewVersions": []any{"v1"}, "failurePolicy": "Fail",
+			"clientConfig":      config,
 			"namespaceSelector": map[string]any{"matchLabels": map[string]any{corev1.LabelMetadataName: w.namespace}},
 			"rules": []any{map[string]any{"apiGroups": []any{""}, "apiVersions": []any{"v1"}, "resources": []any{"secrets"},
 				"operations": []any{"CREATE", "UPDATE"}}},
@@ -212,7 +221,7 @@ func (w *world) takeDownAWebhook(t *testing.T) {
 	w.must(cluster.Client.Create(w.ctx, hook))
 	t.Cleanup(func() { w.must(cluster.Client.Delete(context.WithoutCancel(w.ctx), hook)) })
 	probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: w.namespace}}
-	for begun := time.Now(); cluster.Client.Create(w.ctx, probe.DeepCopy(), client.DryRunAll) == nil; {
+	for begun := time.Now(); request(probe.DeepCopy()) == nil; {
 		if time.Since(begun) > 30*time.Second {
 			w.Fatalf("the API server does not call the webhook")
 		}

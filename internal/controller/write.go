@@ -29,7 +29,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation) *failure {
 // put applies the target, and notes what it holds then.
 func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Secret, m mark) *failure {
 	repair := m == o.record.mark
-	if repair && o.record.isLastRepair(o) {
+	if repair && o.record.isOverRepaired(o.now) {
 		if live, err := r.liveTarget(ctx, o.targetKey()); err != nil || live == nil || live.ResourceVersion != o.targetVersion() {
 			return conflict // the cache may be behind, and the edit undone already
 		}
@@ -104,17 +104,13 @@ func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.S
 		refusal := o.classify(err)
 		written, f := r.applyAsItIs(ctx, o, secret, options...)
 		switch {
-		case f == nil && isDryRun:
-			return written, nil
-		case f == nil:
+		case f != nil && f.stalled:
+			f = refusal
+		case f == nil && !isDryRun:
 			o.record.shape = o.record.shape.refused(o, refusal)
 			o.record.shape.target = written.ResourceVersion
-			return written, nil
-		case f.stalled:
-			return nil, refusal
-		default:
-			return nil, f
 		}
+		return written, f
 	}
 	if err != nil {
 		return nil, o.classify(err)

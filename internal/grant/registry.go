@@ -222,12 +222,22 @@ func (r *Registry) Excuse(m Member) {
 	}
 }
 
+// IsSettled reports whether a member, if it still is one, has dealt with the outcome of the last request.
+func (r *Registry) IsSettled(m Member) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.members[m]
+	return known == nil || known.isSettled()
+}
+
+func (m *member) isSettled() bool { return m.seen == m.source.ended }
+
 // Unsettled returns the members that have not dealt with the outcome of the last request yet.
 func (r *Registry) Unsettled() (members []Member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, m := range r.members {
-		if m.seen != m.source.ended {
+		if !m.isSettled() {
 			members = append(members, name)
 		}
 	}

@@ -171,7 +171,7 @@ func inOurWords(cause string) string {
 		return "{{ without }}"
 	case name == nil:
 		return cause
-	case slices.Contains([]string{"AccessToken", "TokenType", "Scope", "ExpiresAt", "Environment"}, name[1]):
+	case slices.Contains(fieldNames, name[1]):
 		return fmt.Sprintf("%s lacks its dot: write .%[1]s", name[1])
 	default:
 		return fmt.Sprintf("%s is not a function: use those that are built into Go's text/template", name[1])
