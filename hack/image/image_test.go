@@ -117,7 +117,7 @@ func TestRefusals(t *testing.T) {
 		change func(*options)
 		says   string
 	}{
-		"no binary":         {func(o *options) { o.binary = "" }, "--binary, --name and --output are needed"},
+		"no binary":         {func(o *options) { o.binary = "" }, "set --binary, --name and --output"},
 		"a missing binary":  {func(o *options) { o.binary = filepath.Join(t.TempDir(), "none") }, "no such file"},
 		"a script":          {func(o *options) { o.binary = text }, "GOOS=linux"},
 		"another platform":  {func(o *options) { o.platform = "linux/arm64" }, "GOARCH=arm64"},
