@@ -113,8 +113,10 @@ func (o *observation) remedyFor(err error) string {
 		return ": the Secret is immutable; delete it, and it is created again"
 	case slices.Contains(fields, "type"):
 		return ": the type of a Secret cannot be changed; delete the Secret, and it is created with the new type"
-	case slices.Contains(fields, "metadata.labels"), slices.Contains(fields, "metadata.annotations"):
-		return ": correct spec.target.template.metadata"
+	case slices.Contains(fields, "metadata.labels"):
+		return ": correct spec.target.template.metadata.labels" + wrongLabels(o.obj.Spec.Target.Template.Metadata.Labels)
+	case slices.Contains(fields, "metadata.annotations"):
+		return ": correct spec.target.template.metadata.annotations" + wrongAnnotations(o.obj.Spec.Target.Template.Metadata.Annotations)
 	default:
 		return ""
 	}

@@ -105,6 +105,12 @@ var mistakes = map[string]mistake{
 	"target: a label that Kubernetes refuses": {edit: func(p *v1alpha1.PayUToken) {
 		p.Spec.Target.Template.Metadata.Labels = map[string]string{"team": "pay ments"}
 	}},
+	"target: an annotation that Kubernetes refuses": {edit: func(p *v1alpha1.PayUToken) {
+		p.Spec.Target.Template.Metadata.Annotations = map[string]string{"owned by": "payments"}
+	}},
+	"template: one brace too few":        {edit: templates(map[string]v1alpha1.DataTemplate{"t": "{{ .AccessToken }"})},
+	"template: PayU's own name":          {edit: templates(map[string]v1alpha1.DataTemplate{"t": "{{ access_token }}"})},
+	"template: a field in lower case":    {edit: templates(map[string]v1alpha1.DataTemplate{"t": "{{ .accessToken }}"})},
 	"template: a misspelled field":       {edit: templates(map[string]v1alpha1.DataTemplate{"t": "{{ .AccesToken }}"})},
 	"template: no dot":                   {edit: templates(map[string]v1alpha1.DataTemplate{"t": "{{ AccessToken }}"})},
 	"template: not closed":               {edit: templates(map[string]v1alpha1.DataTemplate{"t": "{{ .AccessToken"})},

@@ -79,7 +79,7 @@ func (r *Reconciler) foreign(ctx context.Context, obj *v1alpha1.PayUToken, name 
 			"Secret %q belongs to PayUToken %q, which does not exist: delete the Secret, or name a different Secret in spec.target.name", name, owner)
 	default:
 		return stalled(v1alpha1.ReasonTargetConflict,
-			"Secret %q exists and does not belong to this PayUToken: delete it, or name a different Secret in spec.target.name", name)
+			"Secret %q exists and does not belong to this PayUToken: name a different Secret in spec.target.name, or delete this one if nothing else needs it", name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"text/template/parse"
 )
 
@@ -212,5 +213,8 @@ func errAlone(root string) error {
 }
 
 func errNoField(node parse.Node) error {
+	if like := fieldLike(strings.TrimPrefix(node.String(), ".")); like != "" {
+		return fmt.Errorf("%s is not a field: write .%s", node, like)
+	}
 	return fmt.Errorf("%s is not a field: use .AccessToken, .TokenType, .Scope, .ExpiresAt or .Environment", node)
 }

@@ -169,13 +169,27 @@ func inOurWords(cause string) string {
 	switch {
 	case cause == "unclosed action":
 		return "{{ without }}"
+	case strings.HasPrefix(cause, "unexpected "):
+		return cause + ": write for example {{ .AccessToken }}"
 	case name == nil:
 		return cause
 	case slices.Contains(fieldNames, name[1]):
 		return fmt.Sprintf("%s lacks its dot: write .%[1]s", name[1])
+	case fieldLike(name[1]) != "":
+		return fmt.Sprintf("%s is not a field: write .%s", name[1], fieldLike(name[1]))
 	default:
 		return fmt.Sprintf("%s is not a function: use those that are built into Go's text/template", name[1])
 	}
+}
+
+// fieldLike returns the field whose name differs only in case and underscores, empty if there is none.
+func fieldLike(name string) string {
+	for _, field := range fieldNames {
+		if strings.EqualFold(field, strings.ReplaceAll(name, "_", "")) {
+			return field
+		}
+	}
+	return ""
 }
 
 // oneLine keeps both ends of a long text: one names the key, the other says what is wrong.
