@@ -31,7 +31,7 @@ func (o observation) explain(err *payu.Error) string {
 	case payu.InvalidResponse:
 		return err.Detail + ": check that the operator's base URL and proxy lead to PayU"
 	case payu.LifetimeUnknown:
-		return err.Detail + ": set spec.assumedLifetime to the lifetime that PayU configured for this client, for example 1h"
+		return err.Detail + ": set spec.assumedLifetime to the lifetime that PayU configured for this client, or less, for example 1h: the token is written at once"
 	default:
 		return err.Detail
 	}

@@ -290,6 +290,9 @@ func (o *checkOptions) showLifetime(token *v1alpha1.PayUToken, issued payu.Token
 		o.step(screen.Good, "PayU", "issued a token for %s that is valid for %s", issued.Scope, duration.HumanDuration(issued.Life()))
 	case assumed != nil:
 		o.step(screen.Good, "PayU", "issued a token for %s, and states no lifetime: %s is assumed", issued.Scope, duration.HumanDuration(assumed.Duration))
+	case token.Status.FetchedAt != nil && token.Status.ExpiresAt != nil:
+		o.step(screen.Good, "PayU", "issued a token for %s, and states no lifetime: the operator takes that of the token in the target Secret, %s",
+			issued.Scope, duration.HumanDuration(token.Status.ExpiresAt.Sub(token.Status.FetchedAt.Time)))
 	default:
 		o.step(screen.Bad, "PayU", "%s: issued a token for %s, and states no lifetime: set spec.assumedLifetime to what PayU configured for the client",
 			v1alpha1.ReasonLifetimeUnknown, issued.Scope)

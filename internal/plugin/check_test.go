@@ -131,6 +131,16 @@ func TestCheckOfAPayUToken(t *testing.T) {
 		"✓ schema       accepted by the API server when it was applied", "✓ PayU", "refresh the PayUTokens with these scopes afterwards")
 }
 
+func TestCheckOfAPayUTokenWithAFormerLife(t *testing.T) {
+	t.Parallel()
+	server := runPayU(t, payutest.Default)
+	server.Inject(payutest.Fault{Omit: []string{"expires_in"}})
+	s := newShop(t)
+	s.secret("payu-credentials", map[string]string{"client_id": merchant, "client_secret": merchantSecret})
+	s.create("links", s.ready(time.Minute))
+	s.check(server, "links").want(t, 0, "states no lifetime: the operator takes that of the token in the target Secret")
+}
+
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[payutest.Mode]string{

@@ -31,7 +31,8 @@ func (p *plugin) create() *cobra.Command {
 		Short: "Print the manifest of a PayUToken, and optionally of its credentials",
 		Long: `Print the manifest of a PayUToken, for Git or for kubectl apply. This command creates nothing.
 
-With --from-env-file, also print a Secret with the client ID and client secret. Its values are encoded, not encrypted: seal
+With --from-env-file, also print a Secret with the client ID and client secret, labeled
+` + v1alpha1.LabelCredentials + `=true for operators that require it. Its values are encoded, not encrypted: seal
 it before you commit it. It is not printed on a terminal.`,
 		Example: `  kubectl payutoken create payment-links --environment Test --scopes create_payment_links,read_payment_links > payutoken.yaml
   kubectl payutoken create payment-links --environment Test --scopes read_payment_links --from-env-file payu.env | kubectl apply -f -`,
