@@ -59,32 +59,35 @@ func (b *books) update(ctx context.Context, s *process.Simulator) error {
 	return nil
 }
 
-// add notes what is new. A token belongs to the request of its source that was answered with a success when it was made:
-// both lists are in the order of answers.
+// add notes what is new. A token belongs to the request of its source for which it was made, even if the answer was cut
+// short: both lists are in the order of answers.
 func (b *books) add(requests []payutest.Request, issued []payutest.Issued) {
-	successes := map[source][]payutest.Request{}
+	makers := map[source][]payutest.Request{}
 	for _, r := range requests {
 		if b.known[r] {
 			continue
 		}
 		b.known[r] = true
 		b.requests = append(b.requests, r)
-		if r.Outcome == payutest.OutcomeSuccess {
+		if r.Outcome == payutest.OutcomeSuccess || r.Outcome == string(payutest.BreakTruncate) {
 			from := source{r.ClientID, r.Scope}
-			successes[from] = append(successes[from], r)
+			makers[from] = append(makers[from], r)
 		}
 	}
 	for _, i := range issued {
 		from := source{i.ClientID, payutest.ScopeSet(i.Scopes)}
 		_, known := b.issued[i.Token]
-		waiting := successes[from]
+		waiting := makers[from]
 		if !known && len(waiting) == 0 {
 			continue // its request was answered after the requests were read: next time
 		}
 		b.issued[i.Token] = i
-		if !known {
-			b.gifts[from] = append(b.gifts[from], gift{waiting[0].ReceivedAt, i.Token})
-			successes[from] = waiting[1:]
+		if known {
+			continue
+		}
+		makers[from] = waiting[1:]
+		if maker := waiting[0]; maker.Outcome == payutest.OutcomeSuccess {
+			b.gifts[from] = append(b.gifts[from], gift{maker.ReceivedAt, i.Token})
 		}
 	}
 }
