@@ -131,6 +131,7 @@ func (o *options) parse(args []string) error {
 	flags.BoolVar(&o.quick, "quick", false, "measure little of everything, to see whether it runs: the figures mean nothing")
 	flags.IntSliceVar(&given.sizes, "n", full.sizes, "throughput: how many PayUTokens appear at once")
 	flags.IntVar(&given.repeat, "repeat", full.repeat, "throughput: how often; the median counts")
+	flags.IntVar(&given.counted, "counted", full.counted, "requests: of how many PayUTokens they are counted")
 	flags.IntSliceVar(&given.populations, "population", full.populations, "population: how many PayUTokens there are")
 	flags.IntSliceVar(&given.foreign, "foreign", full.foreign, "foreign: how many Secrets of others there are")
 	flags.StringVar(&o.output, "output", "", "write the tables to this `file`, too; a full run writes "+resultsFile)
@@ -158,6 +159,8 @@ func (o *options) parse(args []string) error {
 			o.sizes = given.sizes
 		case "repeat":
 			o.repeat = given.repeat
+		case "counted":
+			o.counted = given.counted
 		case "population":
 			o.populations = given.populations
 		case "foreign":

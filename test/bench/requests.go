@@ -19,64 +19,109 @@ const (
 	usual = 2 * time.Hour
 	// alone is how many PayUTokens are created one at a time.
 	alone = 4
-	// noLimit is where there is no goal.
-	noLimit = -1
+	// fewRequests are those of the one of all sharers that asks PayU.
+	fewRequests = 3
+	// newAlone is what the first step is called.
+	newAlone = "new PayUToken, alone"
 	// renewal is what the count of a renewal's requests is called.
 	renewal = "renewal"
 )
 
+// step is something that costs requests.
+type step struct {
+	what  string
+	limit int // for each PayUToken
+	cause func(context.Context) error
+}
+
 // requests counts what the operator asks of the API server, by the API server's audit log.
-func (b *bench) requests(ctx context.Context) (_ []section, err error) {
-	s := section{title: "Requests to the API server", head: []string{"for each", "requests", "which"}}
-	c, err := b.newCount(ctx, &s)
+func (b *bench) requests(ctx context.Context) ([]section, error) {
+	own, err := b.countWith(ctx, false)
 	if err != nil {
 		return nil, err
+	}
+	shared, err := b.countWith(ctx, true)
+	return []section{own, shared}, err
+}
+
+// countWith counts with credentials of each PayUToken's own, or with one credentials Secret for all.
+func (b *bench) countWith(ctx context.Context, shared bool) (_ section, err error) {
+	s := section{title: "Requests to the API server", head: []string{"for each", "requests", "which"}}
+	if shared {
+		s.title = "Requests to the API server, of PayUTokens that share their token"
+	}
+	c, err := b.newCount(ctx, &s, shared)
+	if err != nil {
+		return s, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	if err := c.start(ctx); err != nil {
-		return nil, err
+		return s, err
 	}
 	_, once, err := c.log.settle(ctx)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	if err := c.createAlone(ctx); err != nil {
-		return nil, err
+	steps := c.ownSteps()
+	if shared {
+		steps = c.sharedSteps()
 	}
-	if _, err := c.add(ctx, "new PayUToken, alone", alone); err != nil {
-		return nil, err
-	}
-	for _, step := range []struct {
-		what  string
-		limit int
-		cause func(context.Context) error
-	}{
-		{"new PayUToken, among many", 4, c.create},
-		{renewal, 4, c.renew},
-		{"idle pass", 0, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, tokenName, c.n) }},
-		{"PayUToken at a restart", 0, c.restart},
-		{"renewal, the first after a restart", noLimit, c.refresh},
-		{"edit of the credentials' labels", 0, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, credentialsName, c.n) }},
-		{"PayUToken at a restart after such an edit", 0, c.restart},
-	} {
-		if err := step.cause(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.what, err)
-		}
-		each, err := c.add(ctx, step.what, c.n)
-		if err != nil {
-			return nil, err
-		}
-		if step.limit != noLimit {
-			b.goal("API requests for each "+step.what, atMost(step.limit), short(each), each <= float64(step.limit))
-		}
-		if step.what == renewal {
-			b.inputs.requests = each
+	for _, step := range steps {
+		if err := c.take(ctx, step); err != nil {
+			return s, fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
-	s.note("Counted by the API server's audit log, over %d PayUTokens with credentials of their own each, beside their creation. A dry run asks the API server, before PayU is asked, whether the Secret may be written.", c.n)
+	s.note("Counted by the API server's audit log, over %d PayUTokens, beside their creation. A dry run asks the API server, before PayU is asked, whether the Secret may be written.", c.n)
 	s.note("Not counted, since a process makes them once, whatever the number of PayUTokens: %s.", once.each(1))
-	s.note("An idle pass is caused here by an edit of the target Secret that concerns nobody. The pass that a PayUToken gets every 10 minutes, and after a resync, is the same.")
-	return []section{s}, nil
+	if !shared {
+		s.note("An idle pass is caused here by an edit of the target Secret that concerns nobody. The pass that a PayUToken gets every 10 minutes, and after a resync, is the same.")
+	}
+	return s, nil
+}
+
+func (c *count) ownSteps() []step {
+	return []step{
+		{newAlone, 5, c.createAlone},
+		{"new PayUToken, among many", 5, c.create},
+		{renewal, 5, c.renew},
+		{"idle pass", 0, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, tokenName, c.n) }},
+		{"PayUToken at a restart", 1, c.restart},
+		{"renewal, the first after a restart", 5, c.refresh},
+		{"edit of the credentials' labels", 1, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, credentialsName, c.n) }},
+		{"PayUToken at a restart after such an edit", 1, c.restart},
+	}
+}
+
+func (c *count) sharedSteps() []step {
+	return []step{
+		{"new sharer, among many", 5, c.create},
+		{"sharer's renewal", 3, c.renew},
+		{"sharer at a restart", 0, c.restart},
+	}
+}
+
+// take takes a step, and says what it cost. Of sharers, one in all reads the credentials and tries the target before PayU is asked.
+func (c *count) take(ctx context.Context, step step) error {
+	if err := step.cause(ctx); err != nil {
+		return err
+	}
+	n := c.n
+	if step.what == newAlone {
+		n = alone
+	}
+	each, err := c.add(ctx, step.what, n)
+	if err != nil {
+		return err
+	}
+	most := float64(step.limit)
+	if c.shared {
+		most += fewRequests / float64(n)
+	}
+	c.goal("API requests for each "+step.what, atMost(step.limit), short(each), each <= most)
+	if step.what == renewal {
+		c.inputs.requests = each
+	}
+	return nil
 }
 
 // count is an operator whose requests are counted, and its PayUTokens.
@@ -84,14 +129,16 @@ type count struct {
 	*bench
 	*section
 	n         int
+	shared    bool          // one credentials Secret is that of all
+	brief     time.Duration // a life that is short enough to wait for its renewal, and long enough for all to be made meanwhile
 	namespace string
 	log       *audit
 	manager   *manager
 	cleanups  []func() error
 }
 
-func (b *bench) newCount(ctx context.Context, s *section) (*count, error) {
-	c := &count{bench: b, section: s, n: b.counted}
+func (b *bench) newCount(ctx context.Context, s *section, shared bool) (*count, error) {
+	c := &count{bench: b, section: s, n: b.counted, shared: shared, brief: max(brief, time.Duration(b.counted)*60*time.Millisecond)}
 	log, err := openAudit(b.auditLog)
 	if err != nil {
 		return nil, err
@@ -101,7 +148,11 @@ func (b *bench) newCount(ctx context.Context, s *section) (*count, error) {
 		return nil, err
 	}
 	c.log, c.cleanups = log, []func() error{remove, log.file.Close}
-	return c, b.createCredentials(ctx, c.namespace, c.n+alone)
+	secrets := c.n + alone
+	if shared {
+		secrets = 1
+	}
+	return c, b.createCredentials(ctx, c.namespace, secrets)
 }
 
 // close ends the operator first: it would write anew what is removed.
@@ -145,11 +196,22 @@ func (c *count) createAlone(ctx context.Context) error {
 
 // create creates PayUTokens, whose tokens are to be renewed soon.
 func (c *count) create(ctx context.Context) error {
-	if err := c.simulator.SetTokenTTL(ctx, brief); err != nil {
+	if err := c.simulator.SetTokenTTL(ctx, c.brief); err != nil {
 		return err
 	}
-	_, err := c.timed(ctx, c.namespace, c.n, func(ctx context.Context) error { return c.createTokens(ctx, c.namespace, 0, c.n) })
+	_, err := c.timed(ctx, c.namespace, c.n, func(ctx context.Context) error {
+		return each(ctx, workers, c.n, func(ctx context.Context, n int) error {
+			return c.client.Create(ctx, newToken(c.namespace, n, c.clientOf(n)))
+		})
+	})
 	return errors.Join(err, c.simulator.SetTokenTTL(ctx, usual))
+}
+
+func (c *count) clientOf(n int) int {
+	if c.shared {
+		return 0
+	}
+	return n
 }
 
 // awaitRenewals waits until every Secret has changed, after what may be the cause.
@@ -162,7 +224,7 @@ func (c *count) awaitRenewals(ctx context.Context, cause func(ctx context.Contex
 	if err := each(ctx, workers, c.n, cause); err != nil {
 		return err
 	}
-	_, err = secrets.await(ctx, c.n, false, 2*brief)
+	_, err = secrets.await(ctx, c.n, false, 2*c.brief)
 	return err
 }
 
