@@ -30,6 +30,7 @@ func deniedWith(code int32) error {
 
 // TestADenialOfAWebhookIsToldOfWhateverItsCodeIs: a webhook chooses the code of its answer.
 func TestADenialOfAWebhookIsToldOfWhateverItsCodeIs(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int32{401, 403, 404, 409, 422} {
 		for name, alsoTrials := range map[string]bool{"dry run": true, "write": false} {
 			t.Run(fmt.Sprint(name, " ", code), func(t *testing.T) {
@@ -59,6 +60,7 @@ func TestADenialOfAWebhookIsToldOfWhateverItsCodeIs(t *testing.T) {
 
 // TestASuspendedPayUTokenThatIsRenamedLeavesNoOldSecret behind, since the new one holds the token.
 func TestASuspendedPayUTokenThatIsRenamedLeavesNoOldSecret(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("t1"))
 	w.edit("links", withSuspend(true))
 	w.run()
@@ -77,6 +79,7 @@ func TestASuspendedPayUTokenThatIsRenamedLeavesNoOldSecret(t *testing.T) {
 
 // TestNoTargetOfAChainOfRenamesIsForgotten: the first cannot be removed for a while.
 func TestNoTargetOfAChainOfRenamesIsForgotten(t *testing.T) {
+	t.Parallel()
 	for name, last := range map[string]v1alpha1.SecretName{"on": "t3", "back": "t1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +115,7 @@ func (w *world) restoreSecret(name string, change func(*corev1.Secret)) {
 }
 
 func TestOwnerAndPolicyAgreeOfASecretThatWasCreatedFromABackup(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionPolicyRetain, v1alpha1.DeletionPolicyDelete} {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +135,7 @@ func TestOwnerAndPolicyAgreeOfASecretThatWasCreatedFromABackup(t *testing.T) {
 
 // TestASecretThatWasCreatedAnewWithAnotherTypeIsRenewed: its seal says that it has the wanted type.
 func TestASecretThatWasCreatedAnewWithAnotherTypeIsRenewed(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, withType("example.com/token"))
 	w.restoreSecret("links", func(s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque })
 	w.run()
@@ -141,6 +146,7 @@ func TestASecretThatWasCreatedAnewWithAnotherTypeIsRenewed(t *testing.T) {
 
 // TestTroubleWithTheShapeIsOnStalledAlone, be it refused or not answered, and whatever else there is.
 func TestTroubleWithTheShapeIsOnStalledAlone(t *testing.T) {
+	t.Parallel()
 	for name, state := range map[string]struct {
 		begin func(*world)
 		want  string
@@ -200,6 +206,7 @@ func onMutate(w *world, mutate func(*corev1.Secret)) (writes *int) {
 
 // TestAMutatingWebhookThatTakesALabelAwayIsAFightOverTheShape and no more.
 func TestAMutatingWebhookThatTakesALabelAwayIsAFightOverTheShape(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	writes := onMutate(w, func(s *corev1.Secret) { delete(s.Labels, "team") })
 	w.edit("links", withLabel("team", "shop"))
@@ -213,6 +220,7 @@ func TestAMutatingWebhookThatTakesALabelAwayIsAFightOverTheShape(t *testing.T) {
 }
 
 func TestAMutatingWebhookThatChangesTheDataOfANewTarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	writes := onMutate(w, func(s *corev1.Secret) {
@@ -250,6 +258,7 @@ func (w *world) expectFormerOwned(name string, policy v1alpha1.DeletionPolicy) {
 }
 
 func TestOwnerAndPolicyOfAFormerTargetAgree(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionPolicyRetain, v1alpha1.DeletionPolicyDelete} {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
@@ -263,6 +272,7 @@ func TestOwnerAndPolicyOfAFormerTargetAgree(t *testing.T) {
 }
 
 func TestAFightOverAFormerTargetEnds(t *testing.T) {
+	t.Parallel()
 	w := conflicted(t, payutest.Config{})
 	undone := 0
 	for range 20 {
@@ -279,6 +289,7 @@ func TestAFightOverAFormerTargetEnds(t *testing.T) {
 
 // TestAFormerTargetIsTriedAgainSoon: one answer 500 does not end the token that pods use.
 func TestAFormerTargetIsTriedAgainSoon(t *testing.T) {
+	t.Parallel()
 	for name, err := range map[string]error{"500": errWebhookDown, "a policy": errPolicy} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -303,6 +314,7 @@ func TestAFormerTargetIsTriedAgainSoon(t *testing.T) {
 
 // TestARefusedRemovalIsNotRepeatedAllTheTime: a person must act first.
 func TestARefusedRemovalIsNotRepeatedAllTheTime(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("t1"))
 	tries := 0
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
@@ -320,6 +332,7 @@ func TestARefusedRemovalIsNotRepeatedAllTheTime(t *testing.T) {
 
 // TestAWebhookThatIsDownIsNotTheTypesFault: the API server refuses the new type before it calls the webhook.
 func TestAWebhookThatIsDownIsNotTheTypesFault(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.edit("links", withType("example.com/token"))
 	w.run()
@@ -343,6 +356,7 @@ func TestAWebhookThatIsDownIsNotTheTypesFault(t *testing.T) {
 
 // TestEachTokenThatIsWrittenHasAnEvent, also if it goes to a former target, or the status is written at the second attempt.
 func TestEachTokenThatIsWrittenHasAnEvent(t *testing.T) {
+	t.Parallel()
 	t.Run("a former target", func(t *testing.T) {
 		w := conflicted(t, payutest.Config{})
 		w.pass(90 * time.Minute)
@@ -363,6 +377,7 @@ func TestEachTokenThatIsWrittenHasAnEvent(t *testing.T) {
 
 // TestKeysOfAFormerTemplateAreRemovedAtTheSecondAttempt, after a backup tool has taken them over.
 func TestKeysOfAFormerTemplateAreRemovedAtTheSecondAttempt(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.restoreSecret("links", func(*corev1.Secret) {})
 	w.run()
@@ -387,6 +402,7 @@ func TestKeysOfAFormerTemplateAreRemovedAtTheSecondAttempt(t *testing.T) {
 
 // TestNothingOfAFormerTroubleStaysWhileTheFirstTokenIsPending.
 func TestNothingOfAFormerTroubleStaysWhileTheFirstTokenIsPending(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", withData("x", "{{ .Nothing }}"))
@@ -407,6 +423,7 @@ func TestNothingOfAFormerTroubleStaysWhileTheFirstTokenIsPending(t *testing.T) {
 
 // TestAStatusThatAWebhookDeniesIsAnErrorOfThePass, also with the code 404, and no event is repeated.
 func TestAStatusThatAWebhookDeniesIsAnErrorOfThePass(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.create("links") // without credentials
 	w.faults.status(deniedWith(404))

@@ -31,6 +31,7 @@ func inNamespace(namespace, name string) reconcile.Request {
 
 // TestASlowNamespaceDoesNotStarveAnother whose API requests timed out once: they share the half, and take turns.
 func TestASlowNamespaceDoesNotStarveAnother(t *testing.T) {
+	t.Parallel()
 	l := newLanes(8)
 	if !l.enter(inNamespace("blip", "links")) {
 		t.Fatal("there is no place")
@@ -67,6 +68,7 @@ func TestASlowNamespaceDoesNotStarveAnother(t *testing.T) {
 }
 
 func TestAPayUTokenIsParkedOnce(t *testing.T) {
+	t.Parallel()
 	l := newLanes(2)
 	running, waits := inNamespace("shop", "a"), inNamespace("shop", "b")
 	l.enter(running)
@@ -99,6 +101,7 @@ func (w *world) stop() (took time.Duration, reads int) {
 
 // TestTheOperatorStopsAtOnce whatever the state of PayUTokens is that have nothing to wait for.
 func TestTheOperatorStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, act := range map[string]func(*world){
 		"no credentials":    func(w *world) { w.delete(named("payu-credentials")) },
 		"a broken template": func(w *world) { w.edit("links", withData("k", "{{ .Nothing }}")) },
@@ -137,6 +140,7 @@ func TestTheOperatorStopsAtOnce(t *testing.T) {
 
 // TestATokenIsHandedOnThoughTheFirstPassFails: the API server does not answer for a moment while the operator stops.
 func TestATokenIsHandedOnThoughTheFirstPassFails(t *testing.T) {
+	t.Parallel()
 	for name, kind := range map[string]string{"credentials": "payu-credentials", "target": "links"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -169,6 +173,7 @@ func TestATokenIsHandedOnThoughTheFirstPassFails(t *testing.T) {
 
 // TestAnAPIServerThatFailsIsNotAskedWithoutPauseAtTheEnd while the operator stops.
 func TestAnAPIServerThatFailsIsNotAskedWithoutPauseAtTheEnd(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.tick(90 * time.Minute)
 	w.payu.Inject(payutest.Fault{Hang: true, Times: 1})
@@ -191,6 +196,7 @@ func TestAnAPIServerThatFailsIsNotAskedWithoutPauseAtTheEnd(t *testing.T) {
 // TestAReadThatBeganBeforeAnEditIsNotTaken: one PayUToken reads the credentials, slowly; a person corrects them; another
 // PayUToken is reconciled because of that, and for nothing else.
 func TestAReadThatBeganBeforeAnEditIsNotTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "")
 	w.create("slow")
@@ -228,6 +234,7 @@ func TestAReadThatBeganBeforeAnEditIsNotTaken(t *testing.T) {
 
 // TestALostSecretIsReplacedAfterARestart though the status says when a reused token ends.
 func TestALostSecretIsReplacedAfterARestart(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{Mode: payutest.Reuse})
 	w.pass(90 * time.Minute)
 	w.expectCondition("links", v1alpha1.ConditionRefreshed, "True/TokenReused")
@@ -244,6 +251,7 @@ func TestALostSecretIsReplacedAfterARestart(t *testing.T) {
 
 // TestALongMessageIsAnEventToo: the API server refuses an Event of more than 1024 bytes, and no failure is silent.
 func TestALongMessageIsAnEventToo(t *testing.T) {
+	t.Parallel()
 	namespace, err := cluster.Namespace(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -269,6 +277,7 @@ func TestALongMessageIsAnEventToo(t *testing.T) {
 
 // TestEventsDoNotKeepTheOperatorFromStopping where the API server answers none of them: the Lease is given back after that.
 func TestEventsDoNotKeepTheOperatorFromStopping(t *testing.T) {
+	t.Parallel()
 	writer := NewEventWriter(interceptor.NewClient(cluster.Client, interceptor.Funcs{
 		Create: func(ctx context.Context, _ client.WithWatch, _ client.Object, _ ...client.CreateOption) error {
 			<-ctx.Done()

@@ -48,12 +48,14 @@ func (w *world) elsewhere(names ...string) string {
 // TestAWebhookThatUsesUpItsTenSecondsKeepsNoOtherNamespaceWaiting: with the default timeout the API server gives up after 10 s
 // and answers 500, before the operator does after 13 s. The namespaces of such webhooks are slow all the same.
 func TestAWebhookThatUsesUpItsTenSecondsKeepsNoOtherNamespaceWaiting(t *testing.T) {
+	t.Parallel()
 	expectHalfOfTheWorkers(t, 10*time.Second, errWebhookDown, func(*world, string) {}) // "context deadline exceeded"
 }
 
 // TestAPassWithoutARequestDoesNotShowThatANamespaceIsWell: its last request timed out, and then an idle PayUToken of it is looked
 // at, as it is at each event.
 func TestAPassWithoutARequestDoesNotShowThatANamespaceIsWell(t *testing.T) {
+	t.Parallel()
 	expectHalfOfTheWorkers(t, 13*time.Second, errUnanswered, func(w *world, namespace string) {
 		_, err := w.operator.Reconcile(w.ctx, inNamespace(namespace, "idle"))
 		w.must(err)
@@ -62,6 +64,7 @@ func TestAPassWithoutARequestDoesNotShowThatANamespaceIsWell(t *testing.T) {
 
 // TestANamespaceIsSlowThoughOnlyAFormerTargetHangs: it was the last request of the namespace, and it timed out.
 func TestANamespaceIsSlowThoughOnlyAFormerTargetHangs(t *testing.T) {
+	t.Parallel()
 	w := conflicted(t, payutest.Config{})
 	w.tick(90 * time.Minute)
 	tries := 0
@@ -170,6 +173,7 @@ func TestEventsThatHangKeepNoOtherNamespacesEventWaiting(t *testing.T) {
 // TestANamespaceThatHangsKeepsNoOthersTokenFromBeingHandedOn while the operator stops: the process is killed after 25 s, and two
 // writes that hang for 13 s each are enough. In revoke-previous mode the others hold a dead token then.
 func TestANamespaceThatHangsKeepsNoOthersTokenFromBeingHandedOn(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious})
 	names := make([]string, 30)
 	for i := range names {
@@ -214,6 +218,7 @@ func TestANamespaceThatHangsKeepsNoOthersTokenFromBeingHandedOn(t *testing.T) {
 // TestAWebhookThatIsDownForTheNewShapeDoesNotKeepTheDataFromBeingRenewed: its objectSelector takes only Secrets with a new label,
 // so that only the new shape meets it.
 func TestAWebhookThatIsDownForTheNewShapeDoesNotKeepTheDataFromBeingRenewed(t *testing.T) {
+	t.Parallel()
 	for name, err := range map[string]error{"down": errWebhookDown, "no answer": errUnanswered} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -234,6 +239,7 @@ func TestAWebhookThatIsDownForTheNewShapeDoesNotKeepTheDataFromBeingRenewed(t *t
 
 // TestOwnerAndPolicyAgreeWhileAWebhookIsDownForTheNewShape: the owner could be put right by itself, as where the shape is refused.
 func TestOwnerAndPolicyAgreeWhileAWebhookIsDownForTheNewShape(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	onWrite(w, func(s *corev1.Secret, _ bool) error {
 		if s.Labels["team"] != "" {
@@ -250,6 +256,7 @@ func TestOwnerAndPolicyAgreeWhileAWebhookIsDownForTheNewShape(t *testing.T) {
 
 // TestNoOwnerReferenceStaysWithRetain, also one that is not the controller's: the garbage collector does not ask for that.
 func TestNoOwnerReferenceStaysWithRetain(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, withPolicy(v1alpha1.DeletionPolicyRetain))
 	owner := w.token("links")
 	w.change("links", func(s *corev1.Secret) {
@@ -265,6 +272,7 @@ func TestNoOwnerReferenceStaysWithRetain(t *testing.T) {
 // TestOwnerAndPolicyOfAFormerTargetAgreeInEveryState: the new target holds no token yet, for other reasons than a conflict.
 // With Retain the token that pods use goes with the PayUToken.
 func TestOwnerAndPolicyOfAFormerTargetAgreeInEveryState(t *testing.T) {
+	t.Parallel()
 	for name, begin := range map[string]func(*world){
 		"no credentials":    func(w *world) { w.delete(named("payu-credentials")) },
 		"a broken template": func(w *world) { w.edit("links", withData("k", "{{ .Nothing }}")) },
@@ -298,6 +306,7 @@ func TestOwnerAndPolicyOfAFormerTargetAgreeInEveryState(t *testing.T) {
 // TestAFormerTargetIsKnownThoughTheStatusDoesNotNameIt: the status was not written, or the process has ended, before the name
 // changed. Nobody renews such a Secret, nobody removes it, and no other PayUToken can have it.
 func TestAFormerTargetIsKnownThoughTheStatusDoesNotNameIt(t *testing.T) {
+	t.Parallel()
 	for name, story := range map[string]func(*testing.T) (*world, []string){
 		"the status could not be written": func(t *testing.T) (*world, []string) {
 			w := newWorld(t, payutest.Config{})
@@ -362,6 +371,7 @@ func TestAFormerTargetIsKnownThoughTheStatusDoesNotNameIt(t *testing.T) {
 
 // TestAFormerTargetWhoseRemovalIsDeniedIsNotForgotten: a webhook chooses the code of its answer, and 404 is one.
 func TestAFormerTargetWhoseRemovalIsDeniedIsNotForgotten(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("t1"))
 	onDelete(w, deniedWith(404))
 	w.edit("links", targeting("t2"))
@@ -377,6 +387,7 @@ func TestAFormerTargetWhoseRemovalIsDeniedIsNotForgotten(t *testing.T) {
 // TestADenialThatSpeaksOfANamespaceIsToldOf: a webhook hands on, as its answer, what the API server said of another namespace that
 // it looked for. That does not mean that the PayUToken's own namespace is gone.
 func TestADenialThatSpeaksOfANamespaceIsToldOf(t *testing.T) {
+	t.Parallel()
 	notFound, terminating := deniedWith(404).(*apierrors.StatusError), deniedWith(403).(*apierrors.StatusError) //nolint:errorlint // as they were made
 	notFound.ErrStatus.Details = &metav1.StatusDetails{Kind: "namespaces", Name: "teams"}
 	terminating.ErrStatus.Details = &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}}
@@ -396,6 +407,7 @@ func TestADenialThatSpeaksOfANamespaceIsToldOf(t *testing.T) {
 
 // TestOwnerAndPolicyOfAFormerTargetAgreeAfterABlip: one answer 500, and seconds later all is well again.
 func TestOwnerAndPolicyOfAFormerTargetAgreeAfterABlip(t *testing.T) {
+	t.Parallel()
 	w := conflicted(t, payutest.Config{})
 	blips := 0
 	onWrite(w, func(*corev1.Secret, bool) error {
@@ -416,6 +428,7 @@ func TestOwnerAndPolicyOfAFormerTargetAgreeAfterABlip(t *testing.T) {
 
 // TestAFormerTargetThatCannotBeReadIsToldOf: it stays, with a token in it, and nothing else says so. It is read again soon.
 func TestAFormerTargetThatCannotBeReadIsToldOf(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("t1"))
 	hideFromCache(w, "t1") // as it is without its label
 	onRead(w, func(name string) error {
@@ -437,6 +450,7 @@ func TestAFormerTargetThatCannotBeReadIsToldOf(t *testing.T) {
 // TestAConflictIsNoFailure: somebody has changed a Secret at the same moment, or the cache is a moment behind. That is no
 // trouble to tell of, and Conflict is no reason of a condition.
 func TestAConflictIsNoFailure(t *testing.T) {
+	t.Parallel()
 	touch := func(w *world, name string) {
 		w.change(name, func(s *corev1.Secret) { metav1.SetMetaDataLabel(&s.ObjectMeta, "touched", "yes") })
 	}
@@ -506,6 +520,7 @@ func TestAConflictIsNoFailure(t *testing.T) {
 // TestABlipAtTheStartCostsNoLiveToken: one read fails for a moment in a new process. A PayUToken whose Secret is
 // not known yet is waited for, since another's request would kill its token in revoke-previous mode.
 func TestABlipAtTheStartCostsNoLiveToken(t *testing.T) {
+	t.Parallel()
 	for kind, unread := range map[string]string{"credentials": "payu-credentials", "target": "links"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -537,6 +552,7 @@ func TestABlipAtTheStartCostsNoLiveToken(t *testing.T) {
 // TestAWaitOutlivesARestartThatBeginsWithABlip: PayU has said to wait for an hour, and the first pass of the new process cannot
 // read the credentials.
 func TestAWaitOutlivesARestartThatBeginsWithABlip(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]payutest.Fault{
 		"rate limit":     {Error: "rate_limit_exceeded", Header: map[string]string{"Retry-After": "3600"}, Times: 1},
 		"invalid client": {Error: "invalid_client", Times: 1},
@@ -564,6 +580,7 @@ func TestAWaitOutlivesARestartThatBeginsWithABlip(t *testing.T) {
 // TestAWishOfAReplacedPayUTokenIsHandledByItsFirstToken: `kubectl replace --force`, and the wish of the former object was still
 // pending. The new one has no status, and gets the live token.
 func TestAWishOfAReplacedPayUTokenIsHandledByItsFirstToken(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious}, withPolicy(v1alpha1.DeletionPolicyRetain))
 	w.edit("links", refresh("once more"))
 	w.run() // the floor
@@ -579,6 +596,7 @@ func TestAWishOfAReplacedPayUTokenIsHandledByItsFirstToken(t *testing.T) {
 
 // TestReadyIsFalseAfterAPassThatOutlivesTheToken: the pass began before the end, and waited for an API server that hangs.
 func TestReadyIsFalseAfterAPassThatOutlivesTheToken(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.tick(2*time.Hour - time.Second)
 	onWrite(w, func(*corev1.Secret, bool) error {
@@ -593,6 +611,7 @@ func TestReadyIsFalseAfterAPassThatOutlivesTheToken(t *testing.T) {
 
 // TestAStaleCacheIsNoSixthEdit: five edits of somebody else's were undone, and then the cache is a moment behind.
 func TestAStaleCacheIsNoSixthEdit(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	var edited *corev1.Secret
 	for range mostRepairs {
@@ -622,6 +641,7 @@ func TestAStaleCacheIsNoSixthEdit(t *testing.T) {
 // TestTheOwnerOfATargetMayBeInAnotherShard: --watch-label-selector hides it from this operator, and the advice to delete its
 // Secret would end a token in use.
 func TestTheOwnerOfATargetMayBeInAnotherShard(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("same"))
 	w.create("other", targeting("same"), withScopes("read_payment_links"))
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{
@@ -645,6 +665,7 @@ func TestTheOwnerOfATargetMayBeInAnotherShard(t *testing.T) {
 // TestTheWordsOfAWebhookAboutAStatusAreNotLogged: the error of a pass is what controller-runtime logs, and nobody knows what a
 // webhook has looked up before it denied the status.
 func TestTheWordsOfAWebhookAboutAStatusAreNotLogged(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	token := w.value("links")
 	w.faults.status(&apierrors.StatusError{ErrStatus: metav1.Status{
@@ -664,6 +685,7 @@ func TestTheWordsOfAWebhookAboutAStatusAreNotLogged(t *testing.T) {
 
 // TestWordsThatImitateAWebhookBetrayNothing: a policy says what it likes, and what it says may look like the name of a webhook.
 func TestWordsThatImitateAWebhookBetrayNothing(t *testing.T) {
+	t.Parallel()
 	token := strings.Repeat("0123456789abcdef", 4)
 	for _, words := range []string{
 		`ValidatingAdmissionPolicy 'names' with binding 'all' denied request: called webhook "` + token + `"`,
@@ -678,6 +700,7 @@ func TestWordsThatImitateAWebhookBetrayNothing(t *testing.T) {
 // TestTheWordsAboutASecretThatTheCacheDoesNotKnowBetrayNothing has a real mutating webhook quote the old object: the API server
 // calls it before it looks at the resourceVersion, so that the dry run of a creation reaches it with somebody else's data.
 func TestTheWordsAboutASecretThatTheCacheDoesNotKnowBetrayNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	const value = "the-password-of-a-database"

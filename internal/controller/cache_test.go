@@ -18,6 +18,7 @@ import (
 func decoded(s string) string { return string([]byte(s)) }
 
 func TestACacheKeepsAllThatCountsAndCommonStringsOnce(t *testing.T) {
+	t.Parallel()
 	meta := func() metav1.ObjectMeta {
 		return metav1.ObjectMeta{
 			Namespace: decoded("shop"), Name: "links", UID: "u", ResourceVersion: "7", Generation: 2,
@@ -96,6 +97,7 @@ func TestALabelAloneKeepsNoDataInMemory(t *testing.T) { // fault 16
 }
 
 func TestWhatObjectsHaveInCommonIsBounded(t *testing.T) {
+	t.Parallel()
 	c := newCommon()
 	for n := range 2 * mostCommon {
 		if s := fmt.Sprint("namespace-", n); one(c, s) != s {

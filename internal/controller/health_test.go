@@ -10,6 +10,7 @@ import (
 
 // TestHealthyWhilePassesEnd has a liveness probe ask every now and then, by a clock that does not step.
 func TestHealthyWhilePassesEnd(t *testing.T) {
+	t.Parallel()
 	r := &Reconciler{progress: newProgress()}
 	var now time.Duration
 	r.progress.monotonic = func() time.Duration { return now }

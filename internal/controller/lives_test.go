@@ -49,6 +49,7 @@ func newWorldWithoutLives(t *testing.T, mode payutest.Mode) *world {
 }
 
 func TestATokenWithoutALifetimeWaitsForAnAssumedOne(t *testing.T) {
+	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.Default)
 	w.create("links")
 	w.run()
@@ -69,6 +70,7 @@ func TestATokenWithoutALifetimeWaitsForAnAssumedOne(t *testing.T) {
 
 // Each answer is a token that nobody ends: so they are few, also over restarts.
 func TestWithoutALifetimePayUIsAskedSeldom(t *testing.T) {
+	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.Default)
 	w.create("links")
 	w.run()
@@ -92,6 +94,7 @@ func TestWithoutALifetimePayUIsAskedSeldom(t *testing.T) {
 }
 
 func TestAnAnswerWithoutALifetimeTakesTheFormerTokens(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []payutest.Mode{payutest.Default, payutest.RevokePrevious} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, payutest.Config{Mode: mode, TokenTTL: 2 * time.Hour})
@@ -118,6 +121,7 @@ func TestAnAnswerWithoutALifetimeTakesTheFormerTokens(t *testing.T) {
 
 // A server that reuses tokens and states no life gives the same one again: its assumed life begins anew.
 func TestTheSameTokenAgainBeginsTheAssumedLifeAnew(t *testing.T) {
+	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.Reuse)
 	w.payu.SetTokenTTL(24 * time.Hour)
 	w.create("links", assuming(time.Hour))
@@ -142,6 +146,7 @@ func TestTheSameTokenAgainBeginsTheAssumedLifeAnew(t *testing.T) {
 
 // The stated life of a token stands, also if PayU gives the token once more without one.
 func TestAStatedLifeStands(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.Reuse, TokenTTL: 2 * time.Hour})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", assuming(5*time.Hour))
@@ -154,6 +159,7 @@ func TestAStatedLifeStands(t *testing.T) {
 
 // What is assumed is each PayUToken's own, also after a restart.
 func TestEachPayUTokenAssumesALifetimeOfItsOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.Default)
 	w.create("hour", assuming(time.Hour))
 	w.create("day", assuming(24*time.Hour))
@@ -185,6 +191,7 @@ func TestEachPayUTokenAssumesALifetimeOfItsOwn(t *testing.T) {
 }
 
 func TestAnotherAssumedLifetimeHoldsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.Default)
 	w.create("links", assuming(time.Hour))
 	w.run()
@@ -213,6 +220,7 @@ func TestAnotherAssumedLifetimeHoldsAtOnce(t *testing.T) {
 
 // PayU's tokens for partner_payments are JWTs; samples lack created_at, or the scope.
 func TestTokensInEveryFormThatPayUDocuments(t *testing.T) {
+	t.Parallel()
 	for name, config := range map[string]payutest.Config{
 		"30 minutes, JWT":               {TokenTTL: 30 * time.Minute, JWT: true},
 		"4 hours, JWT, no created_at":   {TokenTTL: 4 * time.Hour, JWT: true, Omit: "created_at"},
@@ -245,6 +253,7 @@ func TestTokensInEveryFormThatPayUDocuments(t *testing.T) {
 // Thirty days of renewals after two thirds of the life: the token in the Secret lives at each moment, and PayU is asked as often
 // as lives take, not more.
 func TestThirtyDays(t *testing.T) {
+	t.Parallel()
 	const days = 30 * 24 * time.Hour
 	for name, test := range map[string]struct {
 		config payutest.Config
@@ -289,6 +298,7 @@ func (w *world) livedUntil(token string, spare time.Duration) bool {
 
 // With --require-credentials-label nobody can have values of another Secret sent to PayU.
 func TestOnlyLabelledSecretsAreCredentials(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.operator.RequireCredentialsLabel = true
 	w.operator.prepare()

@@ -124,6 +124,7 @@ var mistakes = map[string]mistake{
 // TestMessages makes each mistake on a real API server. What its user reads is judged by people: change the golden file with
 // -update, and read it.
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	got := map[string]string{}
 	for name, m := range mistakes {
 		got[name] = readAfter(t, m)

@@ -80,6 +80,7 @@ func observed(name string, ready metav1.ConditionStatus, renew, expire time.Dura
 }
 
 func TestTheCollectorTellsOfEveryToken(t *testing.T) {
+	t.Parallel()
 	fresh := v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: "bank", Name: "fresh"}}
 	fresh.Spec.Environment = v1alpha1.EnvironmentProduction
 	got := collected(t, cached{tokens: []v1alpha1.PayUToken{observed("links", metav1.ConditionTrue, time.Hour, 2*time.Hour), fresh}})
@@ -100,6 +101,7 @@ func TestTheCollectorTellsOfEveryToken(t *testing.T) {
 }
 
 func TestNothingIsToldOfTokensThatAreGoneOrUnknown(t *testing.T) {
+	t.Parallel()
 	if diff := cmp.Diff(map[string]float64{"payu_token_overdue{}": 0}, collected(t, cached{})); diff != "" {
 		t.Errorf("without PayUTokens (-want +got):\n%s", diff)
 	}
@@ -110,6 +112,7 @@ func TestNothingIsToldOfTokensThatAreGoneOrUnknown(t *testing.T) {
 }
 
 func TestOverdueCountsTokensPastTheirRenewal(t *testing.T) {
+	t.Parallel()
 	const soon, past = time.Minute, -time.Second
 	for name, test := range map[string]struct {
 		renew, expire time.Duration
@@ -145,6 +148,7 @@ func reused(p *v1alpha1.PayUToken) {
 }
 
 func TestAReusedTokenIsRenewedAtItsEnd(t *testing.T) {
+	t.Parallel()
 	token := observed("links", metav1.ConditionTrue, -time.Minute, time.Hour)
 	reused(&token)
 	got := collected(t, cached{tokens: []v1alpha1.PayUToken{token}})
@@ -155,6 +159,7 @@ func TestAReusedTokenIsRenewedAtItsEnd(t *testing.T) {
 }
 
 func TestReadyIsOneOnlyWhileTheConditionIsTrueAndTheTokenLives(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		status metav1.ConditionStatus
 		life   time.Duration
@@ -174,6 +179,7 @@ func TestReadyIsOneOnlyWhileTheConditionIsTrueAndTheTokenLives(t *testing.T) {
 }
 
 func TestSuspendedTokensAreToldFromOthers(t *testing.T) {
+	t.Parallel()
 	suspended := observed("links", metav1.ConditionTrue, time.Hour, time.Hour)
 	suspended.Spec.Suspend = true
 	got := collected(t, cached{tokens: []v1alpha1.PayUToken{suspended, observed("refunds", metav1.ConditionTrue, time.Hour, time.Hour)}})
@@ -200,6 +206,7 @@ var outcomes = map[payu.Reason]string{
 }
 
 func TestRequestsAreCountedByOutcomeAndTimed(t *testing.T) {
+	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	m := NewRequestMetrics(registry)
 	want := map[string]float64{}
@@ -240,6 +247,7 @@ func requests(environment, outcome string) string {
 }
 
 func TestSnakeCase(t *testing.T) {
+	t.Parallel()
 	for reason, want := range map[string]string{
 		v1alpha1.ReasonTokenValid:          "token_valid",
 		v1alpha1.ReasonSucceeded:           "succeeded",
@@ -260,6 +268,7 @@ func TestSnakeCase(t *testing.T) {
 
 // TestEveryReasonOfPayUIsAReasonOfTheAPI: conditions take the reasons of requests as they are.
 func TestEveryReasonOfPayUIsAReasonOfTheAPI(t *testing.T) {
+	t.Parallel()
 	api := []string{
 		v1alpha1.ReasonInvalidClient, v1alpha1.ReasonInvalidScope, v1alpha1.ReasonUnauthorizedClient, v1alpha1.ReasonInvalidRequest,
 		v1alpha1.ReasonUnsupportedGrantType, v1alpha1.ReasonRateLimited, v1alpha1.ReasonServerError, v1alpha1.ReasonOAuthError,

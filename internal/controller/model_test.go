@@ -28,6 +28,7 @@ import (
 // that is stepped, and checks after every step, and whenever something happens while time goes by, what must always
 // hold. A history that fails is shrunk by rapid and kept in testdata/rapid, where it is tried again first.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	base := newWorld(t, payutest.Config{Clients: []payutest.Client{{ID: "unused", Secret: "unused"}}})
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(base, rt)

@@ -178,6 +178,7 @@ func fill(t *testing.T, name string) (namespace string) {
 var gone = apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "gone")
 
 func TestANamespaceThatIsDownKeepsNoOtherFromBeingServed(t *testing.T) {
+	t.Parallel()
 	a, b := fill(t, "a"), fill(t, "b")
 	w := newWatching(t, map[string]error{b: gone}, a, b)
 	w.subscribe(nil)
@@ -239,6 +240,7 @@ func (w *watching) expectDown(namespace string) {
 
 // TestTheCacheOfAllNamespacesTellsSecretsApart begins as a standby, which fills its caches and attaches handlers once it leads.
 func TestTheCacheOfAllNamespacesTellsSecretsApart(t *testing.T) {
+	t.Parallel()
 	namespace := fill(t, "links")
 	w := newWatching(t, nil)
 	for name, want := range map[string]struct{ own, other bool }{"links": {own: true}, "credentials": {other: true}, "none": {}} {
@@ -269,6 +271,7 @@ func TestTheCacheOfAllNamespacesTellsSecretsApart(t *testing.T) {
 }
 
 func TestReadingANamespaceThatIsNotWatchedFails(t *testing.T) {
+	t.Parallel()
 	a, other := fill(t, "a"), fill(t, "other")
 	w := newWatching(t, nil, a)
 	if err := w.Get(w.ctx, client.ObjectKey{Namespace: other, Name: "other"}, &v1alpha1.PayUToken{}); err == nil || apierrors.IsNotFound(err) {
@@ -282,6 +285,7 @@ func TestReadingANamespaceThatIsNotWatchedFails(t *testing.T) {
 // TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt has a check that finds nothing missing, as with an authorizer whose reviews are
 // wrong.
 func TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt(t *testing.T) {
+	t.Parallel()
 	a := fill(t, "a")
 	user, err := cluster.AddUser("forbidden-" + a)
 	if err != nil {
@@ -297,6 +301,7 @@ func TestANamespaceIsDownWhileTheAPIServerForbidsToWatchIt(t *testing.T) {
 
 // TestANamespaceThatCannotBeReadKeepsNoOtherWaiting has an API server that does not respond.
 func TestANamespaceThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {

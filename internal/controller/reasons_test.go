@@ -19,6 +19,7 @@ var errQuota = apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"},
 
 // TestEveryReason produces every reason of the contract on a real API server.
 func TestEveryReason(t *testing.T) {
+	t.Parallel()
 	fault := func(f payutest.Fault) func(*world) { return func(w *world) { w.payu.Inject(f) } }
 	refused := func(reason string) string {
 		return "Ready=False/" + reason + " Refreshed=False/" + reason + " Stalled=True/" + reason
@@ -130,6 +131,7 @@ func (w *world) everyToken() []string {
 }
 
 func TestAForeignSecretIsNeverTouched(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.apply(foreign(w, "links"))
@@ -147,6 +149,7 @@ func TestAForeignSecretIsNeverTouched(t *testing.T) {
 }
 
 func TestAnImmutableSecretIsTargetWriteFailed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -168,6 +171,7 @@ func TestAnImmutableSecretIsTargetWriteFailed(t *testing.T) {
 }
 
 func TestTokenReused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.Reuse})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")

@@ -14,6 +14,7 @@ import (
 )
 
 func TestWhoIsLookedAt(t *testing.T) {
+	t.Parallel()
 	r := &Reconciler{references: newReferences(), records: newRecords()}
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()

@@ -14,6 +14,7 @@ import (
 
 // TestANewSharerAfterARestartGetsTheLiveToken: another request would kill it in revoke-previous mode.
 func TestANewSharerAfterARestartGetsTheLiveToken(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		first edit
 		edit  edit
@@ -50,6 +51,7 @@ func TestANewSharerAfterARestartGetsTheLiveToken(t *testing.T) {
 
 // TestATargetThatWasLostMeanwhileIsWrittenWithTheTokenOfASharer: the Secret was deleted while no operator ran.
 func TestATargetThatWasLostMeanwhileIsWrittenWithTheTokenOfASharer(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []string{"links", "same"} { // reconciled first, and last
 		w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious})
 		w.create("same")
@@ -66,6 +68,7 @@ func TestATargetThatWasLostMeanwhileIsWrittenWithTheTokenOfASharer(t *testing.T)
 }
 
 func TestARetainedSecretIsTakenUpByANewProcess(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious}, withPolicy(v1alpha1.DeletionPolicyRetain))
 	value := w.value("links")
 	w.delete(w.token("links"))
@@ -83,6 +86,7 @@ func TestARetainedSecretIsTakenUpByANewProcess(t *testing.T) {
 
 // TestAnOldWishOnANewObjectIsHandled: a copy, a restore and a replacement bring an annotation along that was handled long ago.
 func TestAnOldWishOnANewObjectIsHandled(t *testing.T) {
+	t.Parallel()
 	for _, wish := range []string{"2026-11-22T08:00:00Z", "2027-01-01T00:00:00Z", "once more"} {
 		for name, arrive := range map[string]func(*world) string{
 			"copied": func(w *world) string { w.create("copy", refresh(wish)); return "copy" },
@@ -119,6 +123,7 @@ func TestAnOldWishOnANewObjectIsHandled(t *testing.T) {
 
 // TestOfAFormerWishANewProcessServesWhatMayBeNew: the echo is lost, as after a restore of an older status.
 func TestOfAFormerWishANewProcessServesWhatMayBeNew(t *testing.T) {
+	t.Parallel()
 	for wish, requests := range map[string]int{"2026-11-22T08:59:00Z": 1, "2026-11-22T09:00:30Z": 2, "today": 2} {
 		t.Run(wish, func(t *testing.T) {
 			t.Parallel()
@@ -136,6 +141,7 @@ func TestOfAFormerWishANewProcessServesWhatMayBeNew(t *testing.T) {
 }
 
 func TestAWishOfAPersonWithAWrongClockIsServed(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.pass(time.Minute)
 	w.edit("links", refresh("2020-01-01T00:00:00Z"))
@@ -146,6 +152,7 @@ func TestAWishOfAPersonWithAWrongClockIsServed(t *testing.T) {
 
 // TestKeysOfAFormerTemplateDoNotStayUnseen: another field manager restored the Secret and owns its keys, too.
 func TestKeysOfAFormerTemplateDoNotStayUnseen(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	backup := w.secret("links")
 	w.delete(named("links"))
@@ -166,6 +173,7 @@ func TestKeysOfAFormerTemplateDoNotStayUnseen(t *testing.T) {
 }
 
 func TestARenewalWithAReducedScopeIsNotWritten(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	value := w.value("links")
 	w.payu.Inject(payutest.Fault{Grant: []string{"read_payment_links"}})
@@ -185,6 +193,7 @@ func TestARenewalWithAReducedScopeIsNotWritten(t *testing.T) {
 }
 
 func TestMoreScopesThanWantedAreWelcome(t *testing.T) {
+	t.Parallel()
 	for name, data := range map[string]edit{
 		"scope in the data": nil,
 		"scope hidden":      withData("token.env", "PAYU_TOKEN={{ .AccessToken }}\n"),

@@ -83,6 +83,7 @@ func TestTheOwnerOfARetainedSecretIsCreatedAnewWhileAnotherWaits(t *testing.T) {
 // TestTheElderOfTwoRivalsMovesAway was a random history: a and b name t1, a has it, and a moves to t2 with the
 // credentials of b.
 func TestTheElderOfTwoRivalsMovesAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Clients: []payutest.Client{{ID: "alpha", Secret: "1"}, {ID: "beta", Secret: "2"}}, TokenTTL: 5 * time.Minute})
 	w.credentials("alpha", "alpha", "1")
 	w.credentials("beta", "beta", "2")
@@ -106,6 +107,7 @@ func TestTheElderOfTwoRivalsMovesAway(t *testing.T) {
 }
 
 func TestOfThreeRivalsOneWorksAlways(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("a", targeting("same"))
@@ -145,6 +147,7 @@ func TestOneOfTwoRivalsWorksWhenTheirSecretIsDeleted(t *testing.T) { // fault 1
 }
 
 func TestASecretOfAPayUTokenThatIsGoneIsForeignToOthers(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("same"), withPolicy(v1alpha1.DeletionPolicyRetain))
 	w.delete(w.token("links"))
 	w.reconcile("links")
@@ -163,6 +166,7 @@ func TestASecretOfAPayUTokenThatIsGoneIsForeignToOthers(t *testing.T) {
 }
 
 func TestTwoThatSwapTheirTargetsKeepTheirTokens(t *testing.T) {
+	t.Parallel()
 	w := withRivals(t, "one", "two")
 	w.edit("a", targeting("two"))
 	w.edit("b", targeting("one"))
@@ -179,6 +183,7 @@ func TestTwoThatSwapTheirTargetsKeepTheirTokens(t *testing.T) {
 
 // TestAFormerTargetIsRenewedUntilTheNewOneHoldsAToken renames the target to one that cannot be written.
 func TestAFormerTargetIsRenewedUntilTheNewOneHoldsAToken(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		given  func(*world)
 		reason string

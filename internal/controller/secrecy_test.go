@@ -265,6 +265,7 @@ func TestATemplateSaysNothingOfTheToken(t *testing.T) { // fault 2
 
 // TestATemplateWithoutTheTokenIsInvalid: such a Secret is Ready with nothing in it.
 func TestATemplateWithoutTheTokenIsInvalid(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"PAYU_TOKEN=", "{{ .TokenType }}", "{{ urlquery .AccessToken }}"} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()

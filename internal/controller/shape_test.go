@@ -128,6 +128,7 @@ func TestANewTypeIsTakenUpWhenTheSecretIsDeleted(t *testing.T) { // fault 15
 }
 
 func TestAnImmutableSecretIsReplacedAsSoonAsItIsDeleted(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.change("links", func(s *corev1.Secret) { s.Immutable = ptr.To(true) })
 	w.pass(90 * time.Minute)
@@ -141,6 +142,7 @@ func TestAnImmutableSecretIsReplacedAsSoonAsItIsDeleted(t *testing.T) {
 }
 
 func TestARefusedTargetIsTriedAgainAsSoonAsItChanges(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.faults.set(nil, func(string) error { return errPolicy })
 	w.pass(90 * time.Minute)
@@ -154,6 +156,7 @@ func TestARefusedTargetIsTriedAgainAsSoonAsItChanges(t *testing.T) {
 }
 
 func TestARefusedTargetThatChangesAllTheTimeIsTriedOnceASecond(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	trials := 0
 	onWrite(w, func(*corev1.Secret, bool) error { trials++; return errPolicy })
@@ -171,6 +174,7 @@ func TestARefusedTargetThatChangesAllTheTimeIsTriedOnceASecond(t *testing.T) {
 }
 
 func TestANewTargetOfAForbiddenShapeIsNotAskedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	onWrite(w, forbidLabel("team"))

@@ -183,6 +183,7 @@ func TestAWebhookThatIsReallyDown(t *testing.T) { // fault 30
 // TestAWriteThatIsNotAnsweredIsRepeatedSeldom: twice in the first seconds, and then every 20 s at most often, also where there is no
 // token yet.
 func TestAWriteThatIsNotAnsweredIsRepeatedSeldom(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	writes := 0
@@ -252,6 +253,7 @@ func TestATargetThatCannotBeReadIsToldOf(t *testing.T) { // fault 20
 }
 
 func TestTroubleThatKeepsTheStatusBackIsToldOfOnceItIsOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.faults.set(nil, func(string) error { return errWebhookDown })
@@ -268,6 +270,7 @@ func TestTroubleThatKeepsTheStatusBackIsToldOfOnceItIsOver(t *testing.T) {
 
 // TestOldDataAreBelievedWhileTheCredentialsCannotBeRead: as far as the granted scope covers what the spec wants.
 func TestOldDataAreBelievedWhileTheCredentialsCannotBeRead(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		edit  edit
 		ready string
@@ -298,6 +301,7 @@ func TestOldDataAreBelievedWhileTheCredentialsCannotBeRead(t *testing.T) {
 }
 
 func TestAPassReturnsAResultOrAnError(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(*world){
 		"the status":   func(w *world) { w.faults.status(errTimeout) },
 		"the dry run":  onWrites(errWebhookDown, true).begin,

@@ -21,6 +21,7 @@ import (
 
 // TestSuspendedMeansNoRequest and nothing else: a token that another PayUToken of the source brought is written.
 func TestSuspendedMeansNoRequest(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{Mode: payutest.RevokePrevious}, withSuspend(false))
 	w.create("same")
 	w.run()
@@ -48,6 +49,7 @@ func TestSuspendedMeansNoRequest(t *testing.T) {
 }
 
 func TestADamagedSecretOfASuspendedPayUTokenIsRepaired(t *testing.T) {
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	value := w.value("links")
 	w.edit("links", withSuspend(true))
@@ -62,6 +64,7 @@ func TestADamagedSecretOfASuspendedPayUTokenIsRepaired(t *testing.T) {
 }
 
 func TestAFirstTokenThatTakesLongIsPending(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.payu.Inject(payutest.Fault{Hang: true, Times: 1})
@@ -85,6 +88,7 @@ func TestAFirstTokenThatTakesLongIsPending(t *testing.T) {
 }
 
 func TestARequestThatTakesLongIsLookedAtWithinFiveSeconds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.payu.Inject(payutest.Fault{Hang: true, Times: 1})
@@ -100,6 +104,7 @@ func TestARequestThatTakesLongIsLookedAtWithinFiveSeconds(t *testing.T) {
 }
 
 func TestARepairIsNoRenewal(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*corev1.Secret){
 		"of a value":       func(s *corev1.Secret) { s.Data["access_token"] = []byte("x") },
 		"of a label":       func(s *corev1.Secret) { s.Labels[v1alpha1.LabelManagedBy] = "x" },
@@ -235,6 +240,7 @@ func TestALivenessProbeDoesNotFailForOthersFaults(t *testing.T) { // faults 9, 1
 // A former target that cannot be removed for the moment is no work for a person: neither where the API server does not answer
 // nor where somebody has changed the Secret meanwhile.
 func TestRemovingAFormerTargetIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	secrets := schema.GroupResource{Resource: "secrets"}
 	for name, test := range map[string]struct {
 		err  error

@@ -21,6 +21,7 @@ import (
 )
 
 func TestATokenIsFetchedWrittenAndRenewed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -63,6 +64,7 @@ func TestATokenIsFetchedWrittenAndRenewed(t *testing.T) {
 }
 
 func TestTheTargetSecretIsAsTheContractSays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", targeting("links-token"))
@@ -107,6 +109,7 @@ func TestTheTargetSecretIsAsTheContractSays(t *testing.T) {
 }
 
 func TestAnIdlePassDoesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -127,6 +130,7 @@ func TestAnIdlePassDoesNothing(t *testing.T) {
 
 // TestDamageIsRepaired breaks the target Secret in every way, with an operator that remembers the token.
 func TestDamageIsRepaired(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(*corev1.Secret){
 		"edited":                  func(s *corev1.Secret) { s.Data["access_token"] = []byte("x") },
 		"emptied":                 func(s *corev1.Secret) { s.Data = nil },
@@ -161,6 +165,7 @@ func TestDamageIsRepaired(t *testing.T) {
 }
 
 func TestADeletedTargetIsWrittenAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -177,6 +182,7 @@ func TestADeletedTargetIsWrittenAgain(t *testing.T) {
 }
 
 func TestCorrectedCredentialsLeadToANewAttemptAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
 	w.create("links")
@@ -189,6 +195,7 @@ func TestCorrectedCredentialsLeadToANewAttemptAtOnce(t *testing.T) {
 }
 
 func TestARenamedTargetIsWrittenFirstAndTheFormerOneRemovedAfter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", targeting("old"))
@@ -213,6 +220,7 @@ func TestARenamedTargetIsWrittenFirstAndTheFormerOneRemovedAfter(t *testing.T) {
 }
 
 func TestATemplateShapesTheSecret(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", func(p *v1alpha1.PayUToken) {
@@ -244,6 +252,7 @@ func TestATemplateShapesTheSecret(t *testing.T) {
 }
 
 func TestSuspendLeavesAllAsItIs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -266,6 +275,7 @@ func TestSuspendLeavesAllAsItIs(t *testing.T) {
 }
 
 func TestARefreshRequestAsksOnceAndIsEchoed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -298,6 +308,7 @@ func TestARefreshRequestAsksOnceAndIsEchoed(t *testing.T) {
 }
 
 func TestDeletionPolicy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", func(p *v1alpha1.PayUToken) { p.Spec.Target.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
@@ -331,6 +342,7 @@ func TestDeletionPolicy(t *testing.T) {
 }
 
 func TestReadyTurnsFalseAtTheInstantOfExpiry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{TokenTTL: 10 * time.Minute})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -355,6 +367,7 @@ func TestReadyTurnsFalseAtTheInstantOfExpiry(t *testing.T) {
 // TestATokenOfFormerCredentialsIsNotPassedOff: the token that was there is not one for other credentials, although these
 // cannot be read.
 func TestATokenOfFormerCredentialsIsNotPassedOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.credentials("other", "merchant", "refused")
@@ -372,6 +385,7 @@ func TestATokenOfFormerCredentialsIsNotPassedOff(t *testing.T) {
 }
 
 func TestFormerCredentialsRestoredClearTheTrouble(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -394,6 +408,7 @@ func TestFormerCredentialsRestoredClearTheTrouble(t *testing.T) {
 
 // TestARefusedRefreshIsTriedAgain: what keeps a refresh away stays in the conditions until the refresh is done.
 func TestARefusedRefreshIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -415,6 +430,7 @@ func TestARefusedRefreshIsTriedAgain(t *testing.T) {
 
 // TestTheStatusOfOneIsNotWrittenToAnother: a PayUToken that is made anew during a pass does not get the status of the former.
 func TestTheStatusOfOneIsNotWrittenToAnother(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.create("links") // and no credentials
 	w.operator.Client = interceptor.NewClient(w.api, interceptor.Funcs{

@@ -136,6 +136,7 @@ func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { //
 }
 
 func TestAnEditOfTheCredentialsMetadataDoesNotDisturbASuspendedPayUToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -150,6 +151,7 @@ func TestAnEditOfTheCredentialsMetadataDoesNotDisturbASuspendedPayUToken(t *test
 }
 
 func TestAnEditOfTheCredentialsMetadataIsNotWorthAWrite(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -175,6 +177,7 @@ func TestAnEditOfTheCredentialsMetadataIsNotWorthAWrite(t *testing.T) {
 }
 
 func TestTheStatusNamesTheCredentialsOfTheLastAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -242,6 +245,7 @@ func TestARateLimitSurvivesARestartForTheWholeClient(t *testing.T) { // trap 22
 }
 
 func TestAFormerTargetThatCannotBeRemovedDoesNotHideTheNewOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links", targeting("old"))

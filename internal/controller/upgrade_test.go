@@ -109,6 +109,7 @@ func forKept(t *testing.T, test func(t *testing.T, file string)) {
 var modes = []payutest.Mode{payutest.Default, payutest.Reuse, payutest.RevokePrevious}
 
 func TestAnUpgradeAsksPayUNothing(t *testing.T) {
+	t.Parallel()
 	forKept(t, func(t *testing.T, file string) {
 		for _, mode := range modes {
 			t.Run(string(mode), func(t *testing.T) {
@@ -203,6 +204,7 @@ func shortOf(conditions []metav1.Condition) string {
 
 // TestAnUpgradeWithoutTheCredentialsKeepsWhatIsThere: no seal is replaced that cannot be verified.
 func TestAnUpgradeWithoutTheCredentialsKeepsWhatIsThere(t *testing.T) {
+	t.Parallel()
 	forKept(t, func(t *testing.T, file string) {
 		t.Parallel()
 		w, state := withKept(t, file, payutest.RevokePrevious)
@@ -241,6 +243,7 @@ func metaReady(conditions []metav1.Condition) bool {
 // TestAnUpgradeDoesNotShortenABackOff: whoever was refused or told to wait waits as long as the status says, and is asked
 // for then.
 func TestAnUpgradeDoesNotShortenABackOff(t *testing.T) {
+	t.Parallel()
 	forKept(t, func(t *testing.T, file string) {
 		t.Parallel()
 		w, state := withKept(t, file, payutest.Default)
@@ -261,6 +264,7 @@ func TestAnUpgradeDoesNotShortenABackOff(t *testing.T) {
 // TestAFormerSealServesItsOwnPayUTokenOnly: whoever has seen a former seal can forge one for other data. While the API
 // server refuses the write that replaces it, its token is given to no other PayUToken.
 func TestAFormerSealServesItsOwnPayUTokenOnly(t *testing.T) {
+	t.Parallel()
 	for _, other := range []string{"another", "newcomer"} { // reconciled first, and last
 		t.Run(other, func(t *testing.T) {
 			t.Parallel()
@@ -288,6 +292,7 @@ func TestAFormerSealServesItsOwnPayUTokenOnly(t *testing.T) {
 // TestAPlantedFormerSealIsNotShared: whoever may write one target Secret can make a seal of the former version for any data.
 // It serves that Secret's own PayUToken, whose token he could replace anyway, and nobody else, also once it was replaced.
 func TestAPlantedFormerSealIsNotShared(t *testing.T) {
+	t.Parallel()
 	w, _ := withKept(t, "testdata/upgrade/default.yaml", payutest.Default)
 	const fetched, expires = "2026-11-22T09:09:59Z", "2036-11-22T09:09:59Z"
 	w.change("links", func(s *corev1.Secret) {
