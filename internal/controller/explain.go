@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/target"
@@ -11,8 +13,8 @@ import (
 
 // explain says what PayU's refusal means for the person who reads the condition, and what to do about it.
 func (o observation) explain(err *payu.Error) string {
-	if err.Restored {
-		return err.Detail
+	if message := o.saidBefore(err); message != "" {
+		return message
 	}
 	ref, scopes := o.obj.Spec.CredentialsSecretRef, target.Scopes(o.obj)
 	switch err.Reason {
@@ -35,6 +37,16 @@ func (o observation) explain(err *payu.Error) string {
 	default:
 		return err.Detail
 	}
+}
+
+// saidBefore returns what a former process said of a refusal to this PayUToken, empty if it said nothing: what it said to others names
+// their Secrets.
+func (o observation) saidBefore(err *payu.Error) string {
+	refreshed := meta.FindStatusCondition(o.obj.Status.Conditions, v1alpha1.ConditionRefreshed)
+	if !err.Restored || refreshed == nil || refreshed.Reason != string(err.Reason) || !o.ofPresentSpec(o.obj.Status) {
+		return ""
+	}
+	return refreshed.Message
 }
 
 // retryOf returns the command that has PayU asked again at once: what was corrected at PayU wakes nobody.

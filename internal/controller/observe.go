@@ -81,6 +81,7 @@ func (r *Reconciler) complete(ctx context.Context, o *observation, secret *corev
 		o.foreign = r.foreign(ctx, o.obj, o.desired.Name, secret)
 	}
 	o.readTargets()
+	o.noteLife()
 	o.join(r.Grants)
 	if o.held.Proven {
 		o.record.mark = o.markOf(o.held.Token)
@@ -118,31 +119,48 @@ func (o *observation) join(grants *grant.Registry) {
 
 // seed is what the Secrets and the status say of the source.
 func (o *observation) seed() grant.Seed {
-	var seed grant.Seed
-	for _, held := range o.allHeld() {
-		if token := o.withLife(held.Token); held.Proven && !held.OldSeal && token.Supersedes(seed.Token, o.now) {
-			seed.Token = token
-		}
-	}
-	if seed.Token.LifeUnstated {
-		seed.Token.ExpiresAt = time.Time{} // what this PayUToken assumes is nobody else's
-	}
-	seed.Incomplete = o.foreign.isTransient() || o.former.unread != nil
+	seed := o.seedOfSecrets()
 	status := o.obj.Status
 	if o.record.before != nil {
 		status, o.record.before = *o.record.before, nil
 	}
 	refreshed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRefreshed)
-	if status.NextAttemptAt == nil || refreshed == nil || !o.ofPresentSpec(status) || !aboutSource(refreshed.Reason) {
+	if status.NextAttemptAt == nil || refreshed == nil || !o.ofPresentSpec(status) {
 		return seed
 	}
-	seed.Reused = refreshed.Reason == v1alpha1.ReasonTokenReused
-	if seed.Reused && !o.holdsToken() {
+	failures, next := int(status.Failures), status.NextAttemptAt.Time
+	switch {
+	case refreshed.Reason == v1alpha1.ReasonLifetimeUnknown:
+		seed.Unstated, seed.UnstatedNext = failures, next
+	case !aboutSource(refreshed.Reason):
+	case refreshed.Reason == v1alpha1.ReasonTokenReused && !o.holdsToken():
 		return grant.Seed{Incomplete: seed.Incomplete} // the token whose end was to be waited for is lost
+	default:
+		seed.Reused, seed.Failures, seed.NextAttempt = refreshed.Reason == v1alpha1.ReasonTokenReused, failures, next
+		if refreshed.Status == metav1.ConditionFalse {
+			seed.Err = &payu.Error{Reason: payu.Reason(refreshed.Reason), Detail: "the last request before a restart ended so", Restored: true}
+		}
 	}
-	seed.Failures, seed.NextAttempt = int(status.Failures), status.NextAttemptAt.Time
-	if refreshed.Status == metav1.ConditionFalse {
-		seed.Err = &payu.Error{Reason: payu.Reason(refreshed.Reason), Detail: refreshed.Message, Restored: true}
+	return seed
+}
+
+// seedOfSecrets is what the Secrets say of the source.
+func (o *observation) seedOfSecrets() grant.Seed {
+	seed := grant.Seed{Incomplete: o.foreign.isTransient() || o.former.unread != nil}
+	for _, held := range o.allHeld() {
+		if !held.Proven {
+			continue
+		}
+		token := o.withLife(held.Token)
+		if token.ExpiresAt.After(seed.UsableUntil) {
+			seed.UsableUntil = token.ExpiresAt
+		}
+		if !held.OldSeal && token.Supersedes(seed.Token, o.now) {
+			seed.Token = token
+		}
+	}
+	if seed.Token.LifeUnstated {
+		seed.Token.ExpiresAt = time.Time{} // what this PayUToken assumes is nobody else's
 	}
 	return seed
 }
@@ -224,8 +242,17 @@ func (o observation) isDue() bool {
 		o.state.Wished || o.state.Failures > 0
 }
 
+// ofPresentSpec reports whether a status is about the present spec and credentials.
+func (o observation) ofPresentSpec(status v1alpha1.PayUTokenStatus) bool {
+	return status.ObservedGeneration == o.obj.Generation && status.CredentialsVersion == o.keys.version.resourceVersion
+}
+
 func (o observation) renewAt(token payu.Token) time.Time {
-	return token.RenewAt(renewalPercent(o.obj), o.margin, spread(o.obj))
+	at := token.RenewAt(renewalPercent(o.obj), o.margin, spread(o.obj))
+	if end := o.endOfFirst(token); !end.IsZero() && end.Before(at) {
+		return end
+	}
+	return at
 }
 
 func renewalPercent(obj *v1alpha1.PayUToken) int {

@@ -33,6 +33,8 @@ type record struct {
 	left []string
 	// looked is true once targets were looked for that a former process has left.
 	looked bool
+	// life is that of the last token of this PayUToken, 0 if there was none.
+	life time.Duration
 	// waitingSince is since when a token is missing without a failure.
 	waitingSince time.Time
 	// trouble is how often in a row a pass has failed because the API server did not answer, and retryAt when the next one is.

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/grant"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
 // statusOf returns the status that an observation deserves, after what was done, which ended with f or nil.
@@ -33,12 +35,20 @@ func statusOf(o observation, v verdict, f *failure) v1alpha1.PayUTokenStatus {
 func (o observation) payuFailure() *failure {
 	err := o.state.Err
 	if err == nil && o.isDue() {
-		err = o.state.HeldFor
+		err = heldFor(o.state)
 	}
 	if err == nil {
 		return nil
 	}
 	return &failure{reason: string(err.Reason), message: o.explain(err), stalled: err.Permanent()}
+}
+
+// heldFor returns the response that told the client to wait. What it refused for other scopes says nothing of these.
+func heldFor(state grant.State) *payu.Error {
+	if err := state.HeldFor; err == nil || !err.Permanent() {
+		return err
+	}
+	return &payu.Error{Reason: payu.RateLimited, Detail: "PayU told this client to wait"}
 }
 
 // statusOfToken says which Secret holds which token.
@@ -169,6 +179,8 @@ func (o observation) refreshed(why *failure) *metav1.Condition {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, why.reason, why.message
 	case o.state.Reused:
 		c.Reason, c.Message = v1alpha1.ReasonTokenReused, "PayU issued the same token again, and issues a new one when it expires"
+	case o.isReady() && o.isGivenAgain(o.state.Token):
+		c.Reason, c.Message = v1alpha1.ReasonSucceeded, "PayU issued the same token again, whose assumed lifetime begins anew"
 	case o.isReady() || o.state.Ended > 0:
 		c.Reason, c.Message = v1alpha1.ReasonSucceeded, "PayU issued a new token"
 	default:

@@ -60,19 +60,61 @@ func (l *life) next(token, given payu.Token, now time.Time) time.Time {
 // sameEnd is how far two statements of a token's end may lie apart: requests take time, and servers count whole seconds.
 const sameEnd = 30 * time.Second
 
-// completed returns a token with the life that PayU stated when it gave the same one before, if it states none now.
+// completed returns a token for which PayU states no life with what is known of it: the same token ends when PayU said before,
+// and one that replaces another takes that one's life. Where nothing is known it has no end.
 func completed(known, given payu.Token, endsAfter, now time.Time) payu.Token {
-	if given.LifeUnstated && given.AccessToken == known.AccessToken && known.ValidAt(now) {
-		given.LifeUnstated, given.ExpiresAt, given.EndsAfter = false, known.ExpiresAt, endsAfter
+	same := given.AccessToken == known.AccessToken
+	switch {
+	case !given.LifeUnstated || known.ExpiresAt.IsZero():
+		return given
+	case same && !known.FromTheFuture(now) && (!known.LifeUnstated || known.ValidAt(now)):
+		given.LifeUnstated, given.ExpiresAt, given.EndsAfter = known.LifeUnstated, known.ExpiresAt, endsAfter
+	default: // it outlives the life that it took, or the clock was set back since
+		given.ExpiresAt = given.FetchedAt.Add(known.Life())
+		given.EndsAfter = given.ExpiresAt
 	}
 	return given
+}
+
+// hasNoLife reports whether nothing is known of the life of a token.
+func hasNoLife(token payu.Token) bool { return token.LifeUnstated && token.ExpiresAt.IsZero() }
+
+// unstated counts the answers in a row that gave a token of which nothing is known how long it lives.
+type unstated struct {
+	answers int
+	next    time.Time // when one more is worth a token that nobody ends
+	since   time.Time // when the token was given first
+}
+
+// note notes an answer.
+func (u *unstated) note(known, given payu.Token, now time.Time) {
+	if !hasNoLife(given) {
+		*u = unstated{}
+		return
+	}
+	if given.AccessToken != known.AccessToken || u.since.IsZero() || given.FetchedAt.Before(u.since) {
+		u.since = given.FetchedAt
+	}
+	u.answers++
+	u.next = now.Add((&payu.Error{Reason: payu.LifetimeUnknown}).BackOff(u.answers, 0))
+}
+
+// restore takes up what a former process noted.
+func (u *unstated) restore(seed Seed, now time.Time) {
+	if seed.Unstated == 0 || now.Sub(seed.UnstatedNext) >= payu.LongestBackOff || steppedBack(now, seed.UnstatedNext) {
+		return
+	}
+	u.answers = max(u.answers, seed.Unstated)
+	if seed.UnstatedNext.After(u.next) {
+		u.next = seed.UnstatedNext
+	}
 }
 
 // isReuse reports whether PayU gave a known token back. The same token with another end than the known one (the local
 // clock was set since) is no reuse: the life that PayU states now is the right one. Nor is one without a life: what is
 // assumed of it begins anew.
 func isReuse(known, given payu.Token, now time.Time) bool {
-	if given.LifeUnstated {
+	if hasNoLife(given) {
 		return false
 	}
 	moved := given.ExpiresAt.Sub(known.ExpiresAt).Abs() > sameEnd && given.Life() > 0

@@ -59,6 +59,8 @@ type member struct {
 	wish wish
 	// looked is true once its wish was looked for.
 	looked bool
+	// usableUntil is the end of the token that its Secret holds, as far as the member knows; zero if it holds none.
+	usableUntil time.Time
 }
 
 // source is what one token is made from, and what is known of the requests for it.
@@ -76,6 +78,7 @@ type source struct {
 	ended       int // requests that have ended
 	lastAsked   time.Time
 	life        life
+	unstated    unstated
 }
 
 // hold is a client's wait, as PayU asked for.
@@ -94,6 +97,13 @@ type Seed struct {
 	Reused      bool
 	Failures    int
 	NextAttempt time.Time
+	// Unstated counts the answers in a row, of a former process, that gave a token without a life, and UnstatedNext is when
+	// PayU was to be asked again.
+	Unstated     int
+	UnstatedNext time.Time
+	// UsableUntil is the end of the token of this source that the member's Secret holds, whatever it is known from; zero if it holds
+	// none.
+	UsableUntil time.Time
 	// Incomplete says that a Secret of the member could not be read: a new process waits for the member to join again.
 	Incomplete bool
 }
@@ -113,6 +123,7 @@ func (r *Registry) Join(m Member, key payu.Key, seed Seed, w Wish) State {
 		outdated = append(outdated, s.others(m)...)
 	}
 	r.restore(s, seed, now)
+	s.members[m].usableUntil = seed.UsableUntil
 	s.members[m].take(w, s.token, now)
 	state := r.state(s.members[m], now)
 	r.mu.Unlock()
@@ -150,6 +161,7 @@ func (r *Registry) restore(s *source, seed Seed, now time.Time) {
 	if s.ended > 0 || s.inFlight {
 		return
 	}
+	s.unstated.restore(seed, now)
 	if seed.Err != nil && now.Sub(seed.NextAttempt) < payu.LongestBackOff {
 		s.formerly = max(s.formerly, seed.Failures)
 	}

@@ -135,12 +135,13 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 		r.orphans = append(r.orphans, s.key.Source)
 	}
 	members := slices.Collect(maps.Keys(s.members))
-	known := isReuse(s.token, token, now)
+	known := isReuse(s.token, token, now) && (err != nil || !hasNoLife(s.token)) // a life that PayU states at last is news
 	if err != nil && !known {
 		r.fail(s, err, now)
 		return false, err, members
 	}
 	s.err, s.failures, s.formerly = nil, 0, 0
+	s.unstated.note(s.token, token, now)
 	if known {
 		s.reused, s.nextAttempt = true, s.life.next(s.token, token, now.Round(0))
 		return true, nil, members

@@ -31,6 +31,12 @@ type State struct {
 	Starting bool
 	// Ended counts the requests that have ended: pass it back to Ask.
 	Ended int
+	// Unstated counts the answers in a row that gave a token of which nothing is known how long it lives. UnstatedNext is when PayU is
+	// asked again by members for which such a token has no life: not while another member uses it.
+	Unstated     int
+	UnstatedNext time.Time
+	// Since is when a token without a life was given first; zero if PayU states lives.
+	Since time.Time
 	// Wished is true while a refresh that this member's user wished for waits for its request to end.
 	Wished bool
 }
@@ -41,6 +47,9 @@ func (r *Registry) state(m *member, now time.Time) State {
 	state := State{
 		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: onWall(s.nextAttempt, now),
 		InFlight: s.inFlight, Starting: r.starting(now), Ended: s.ended, Wished: m.wish.pending(s),
+	}
+	if hasNoLife(s.token) || s.unstated.answers > 0 {
+		state.Unstated, state.UnstatedNext, state.Since = s.unstated.answers, s.unstatedNext(m, now), s.unstated.since
 	}
 	if s.clockSetBack(now) {
 		state.NextAttempt = time.Time{}
@@ -57,6 +66,20 @@ func (r *Registry) state(m *member, now time.Time) State {
 	}
 	state.AskAt = slices.MaxFunc(waits, time.Time.Compare)
 	return state
+}
+
+// unstatedNext returns when a member for which the token has no life may have PayU asked.
+func (s *source) unstatedNext(m *member, now time.Time) time.Time {
+	next := onWall(s.unstated.next, now)
+	if steppedBack(now, next) {
+		next = time.Time{}
+	}
+	for _, other := range s.members {
+		if other != m && other.usableUntil.After(next) {
+			next = other.usableUntil
+		}
+	}
+	return next
 }
 
 // held returns the wait of the source's client, and whether it lasts.

@@ -38,7 +38,7 @@ type Error struct {
 	Detail string
 	// RetryAfter is how long the server asks to wait, from 5 s to 1 h; 0 if it does not say.
 	RetryAfter time.Duration
-	// Restored says that Detail is the whole message of a condition, which a former process wrote.
+	// Restored says that a former process had the response: Detail does not tell what it said.
 	Restored bool
 }
 

@@ -15,8 +15,10 @@ import (
 const (
 	maxBody        = 64 << 10
 	maxAccessToken = 16 << 10
-	longestLife    = 30 * 24 * time.Hour
 )
+
+// LongestLife is the longest life of a token: a longer one is taken for this.
+const LongestLife = 30 * 24 * time.Hour
 
 // answer is what came back for a token request.
 type answer struct {
@@ -167,7 +169,7 @@ func parseLife(raw json.RawMessage) (time.Duration, bool) {
 	if !ok || seconds < 1 {
 		return 0, false
 	}
-	return time.Duration(min(seconds, longestLife.Seconds())) * time.Second, true
+	return time.Duration(min(seconds, LongestLife.Seconds())) * time.Second, true
 }
 
 // parseSeconds reads a decimal number that may stand in quotes. One too large for a float64 is infinite.
