@@ -104,6 +104,9 @@ func fileOrigin(path string) (origin, error) {
 
 // credentials returns the client ID and client secret that a PayUToken names, or an unusableError.
 func (from origin) credentials(ref v1alpha1.CredentialsSecretRef) (c payu.Credentials, err error) {
+	if err := from.misplaced(ref); err != nil {
+		return c, err
+	}
 	lines := fmt.Sprintf("write the lines %s=… and %s=…", ref.ClientIDKey, ref.ClientSecretKey)
 	if c.ClientID, err = from.credential(string(ref.ClientIDKey), "clientIDKey", lines); err != nil {
 		return c, err
@@ -126,6 +129,17 @@ func (from origin) credential(key, field, lines string) (string, error) {
 		return "", unusable(v1alpha1.ReasonCredentialsInvalid, "key %q of %s %w", key, from.place, err)
 	}
 	return value, nil
+}
+
+// misplaced refuses a PayUToken that has the credentials where their keys belong.
+func (from origin) misplaced(ref v1alpha1.CredentialsSecretRef) error {
+	for _, key := range []struct{ field, value string }{{"clientIDKey", string(ref.ClientIDKey)}, {"clientSecretKey", string(ref.ClientSecretKey)}} {
+		if _, ok := from.values[key.value]; !ok && looksLikeCredential(key.value) {
+			return unusable(v1alpha1.ReasonCredentialsNotFound, "%s has no key of the name in spec.credentialsSecretRef.%s, which looks like a credential: "+
+				"write the name of a key there, for example client_id", from.place, key.field)
+		}
+	}
+	return nil
 }
 
 // keys lists the keys that are there, except those that may be a misplaced credential.

@@ -87,7 +87,11 @@ func TestCheckPrintsNoKeyThatLooksLikeACredential(t *testing.T) {
 			s.wantHidden(got, secret)
 		}
 	}
-	got := s.check(server, "-f", file, "--from-env-file", s.file("payu.env", hexadecimal+"=x\n"+hexadecimal+"=y\n"))
+	misplaced := s.file("links.yaml", strings.Replace(manifest, "{name: payu-credentials}", "{name: payu-credentials, clientSecretKey: "+hexadecimal+"}", 1))
+	got := s.check(server, "-f", misplaced, "--from-env-file", s.file("payu.env", "x=y\n"))
+	got.want(t, 2, "has no key of the name in spec.credentialsSecretRef.clientSecretKey, which looks like a credential")
+	s.wantHidden(got, hexadecimal)
+	got = s.check(server, "-f", file, "--from-env-file", s.file("payu.env", hexadecimal+"=x\n"+hexadecimal+"=y\n"))
 	got.want(t, 1, "line 2: the key is repeated, and looks like a credential")
 	s.wantHidden(got, hexadecimal)
 }

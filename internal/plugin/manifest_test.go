@@ -45,10 +45,18 @@ func TestCheckQuotesNoFile(t *testing.T) {
 	got := s.check(server, "-f", folder)
 	got.wantError(t, "a.yaml is not a Kubernetes manifest", "b.json is not a Kubernetes manifest")
 	s.wantHidden(got, secret)
-	check(t, os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte("resources: [a.yaml]\n"), 0o600))
-	got = s.check(server, "-k", folder)
-	got.wantError(t, "a.yaml")
-	s.wantHidden(got, secret)
+	for content, why := range map[string]string{
+		"resources: [a.yaml]\n":                                               "a.yaml",
+		"resources: [b.json]\n":                                               "b.json",
+		"client_secret: *" + secret + "\n":                                    "invalid Kustomization: yaml: unknown anchor",
+		"secretGenerator:\n- {name: x, literals: [" + secret + "]}\n":         "invalid literal source, expected key=value",
+		"resources: []\npatches:\n- patch: '{client_secret: " + secret + "}'": "PatchTransformer",
+	} {
+		check(t, os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(content), 0o600))
+		got = s.check(server, "-k", folder)
+		got.wantError(t, why)
+		s.wantHidden(got, secret)
+	}
 }
 
 // The files of a kustomization are not what is applied.

@@ -55,7 +55,25 @@ func unreadable(err error) error {
 	if inAList.MatchString(text) || lacksKind.MatchString(text) || lacksVersion.MatchString(text) {
 		return notAManifest("an object in a list", undecodableBecause(text))
 	}
-	return err
+	return withoutQuotations(err)
+}
+
+// quotations are what kustomize quotes, with what is said instead.
+var quotations = map[*regexp.Regexp]string{
+	regexp.MustCompile(`(?s)literal sources \[.*invalid literal source .*, expected`): "invalid literal source, expected",
+	regexp.MustCompile(`(?s)unknown anchor '.*' referenced`):                          "unknown anchor",
+	regexp.MustCompile("(?s) with config: `.*"):                                       "",
+}
+
+func withoutQuotations(err error) error {
+	text := err.Error()
+	for quotation, instead := range quotations {
+		text = quotation.ReplaceAllString(text, instead)
+	}
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(text)
 }
 
 func undecodableBecause(text string) string {
