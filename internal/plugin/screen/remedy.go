@@ -110,10 +110,10 @@ func adviceOn(r Report, v Verdict) (words, command string) {
 	cause, command := causes[v.Reason], commands[v.Reason]
 	words = strings.TrimSpace(cause + " " + remedies[v.Reason])
 	switch {
-	case strings.Contains(v.Message, lacksLabel):
-		return labelIt, label
 	case command == writeCredentials && (r.CredentialsAreATarget || strings.Contains(v.Message, writtenByOperator)):
 		return strings.TrimSpace(cause + " " + nameCredentials), ""
+	case strings.Contains(v.Message, lacksLabel):
+		return labelIt, label
 	case command == writeCredentials:
 		return words + fromFile, command
 	case remedies[v.Reason] == retries && !v.Valid: // it may revoke a valid token

@@ -24,12 +24,12 @@ func TestCommandsAreNotBroken(t *testing.T) {
 	}
 }
 
-// No reason has credentials written into a Secret of a token.
+// No reason has credentials written into a Secret of a token, or that Secret labelled as one of credentials.
 func TestNoAdviceWritesCredentialsIntoATarget(t *testing.T) {
 	for _, reason := range reasonsOfTheAPI(t) {
-		token := well("payment-links", ready(metav1.ConditionFalse, reason, "…"))
+		token := well("payment-links", ready(metav1.ConditionFalse, reason, "it lacks the label that this operator requires"))
 		text := screen.Status(screen.Report{Token: &token, CredentialsAreATarget: true}, now, 100).String()
-		if strings.Contains(text, "kubectl create secret") || strings.Contains(text, "issued by PayU to Secret") {
+		if strings.Contains(text, "kubectl create secret") || strings.Contains(text, "kubectl label") && reason == v1alpha1.ReasonCredentialsInvalid || strings.Contains(text, "issued by PayU to Secret") {
 			t.Errorf("%s:\n%s", reason, text)
 		}
 	}
