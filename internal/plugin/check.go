@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -130,7 +131,11 @@ type subject struct {
 
 func (o *checkOptions) subjects(ctx context.Context, names []string) (list []subject, err error) {
 	if len(names) > 0 {
-		token, err := o.cluster.token(ctx, names[0])
+		name, err := nameIn(names[0])
+		if err != nil {
+			return nil, err
+		}
+		token, err := o.cluster.token(ctx, name)
 		return []subject{{Object: token, token: token}}, err
 	}
 	manifests, err := o.manifests(o.files)
@@ -152,14 +157,18 @@ func (o *checkOptions) try(ctx context.Context, s subject) (well bool, err error
 	if token == nil || err != nil {
 		return false, err
 	}
-	rendered := o.tryTemplate(token)
+	fits := o.tryTemplate(token)
+	fits = o.tryMetadata(token) && fits
 	o.tryScopes(token)
 	credentials, good, err := o.tryCredentials(ctx, token)
 	if !good || err != nil {
 		return false, err
 	}
-	issued, err := o.tryPayU(ctx, token, credentials)
-	return rendered && issued, err
+	if !fits { // a token would be issued, and perhaps another one revoked, for nothing
+		o.step(screen.Note, "PayU", "not asked: correct the manifest first")
+		return false, nil
+	}
+	return o.tryPayU(ctx, token, credentials)
 }
 
 func (o *checkOptions) step(mark screen.Mark, name, format string, args ...any) {
@@ -211,6 +220,15 @@ func (o *checkOptions) tryTemplate(token *v1alpha1.PayUToken) bool {
 	return true
 }
 
+// tryMetadata shows what Kubernetes would refuse when the operator writes the target Secret.
+func (o *checkOptions) tryMetadata(token *v1alpha1.PayUToken) bool {
+	faults := metadataFaults(token.Spec.Target.Template.Metadata)
+	for _, fault := range faults {
+		o.step(screen.Bad, "template", "%s: %s", v1alpha1.ReasonTargetWriteFailed, fault)
+	}
+	return len(faults) == 0
+}
+
 func (o *checkOptions) tryScopes(token *v1alpha1.PayUToken) {
 	for _, hint := range scopeHints(token.Spec.Scopes) {
 		o.step(screen.Note, "scopes", "%s", hint)
@@ -219,35 +237,35 @@ func (o *checkOptions) tryScopes(token *v1alpha1.PayUToken) {
 
 func (o *checkOptions) tryCredentials(ctx context.Context, token *v1alpha1.PayUToken) (credentials payu.Credentials, good bool, err error) {
 	ref := token.Spec.CredentialsSecretRef
-	place := fmt.Sprintf("Secret %q in namespace %q", ref.Name, token.Namespace)
-	var values map[string][]byte
-	exists := true
-	switch {
-	case o.envFile != "":
-		place = o.envFile
-		values, err = readEnvFile(o.envFile)
-	case o.cluster == nil:
-		err = fmt.Errorf("Secret %q cannot be read, use --from-env-file: %s", ref.Name, explain(o.offline))
-	default:
-		values, exists, err = o.cluster.readSecret(ctx, token)
+	from, err := o.origin(ctx, token)
+	if err == nil {
+		credentials, err = from.credentials(ref)
 	}
-	if err != nil {
+	var bad unusableError
+	switch {
+	case errors.As(err, &bad):
+		o.step(screen.Bad, "credentials", "%s: %v", bad.reason, bad)
+		return credentials, false, nil
+	case err != nil:
 		return credentials, false, err
 	}
-	if !exists {
-		o.step(screen.Bad, "credentials", "%s: %s does not exist", v1alpha1.ReasonCredentialsNotFound, place)
-		return credentials, false, nil
-	}
-	credentials, reason, err := credentialsIn(values, place, ref)
-	if err != nil {
-		o.step(screen.Bad, "credentials", "%s: %v", reason, err)
-		return credentials, false, nil
-	}
-	o.step(screen.Good, "credentials", "read from %s, keys %s and %s", place, ref.ClientIDKey, ref.ClientSecretKey)
-	if odd := payu.Oddities(credentials, string(ref.ClientIDKey), string(ref.ClientSecretKey)); odd != "" {
-		o.step(screen.Note, "credentials", "%s: compare with what PayU issued", odd)
+	o.step(screen.Good, "credentials", "read from %s, keys %s and %s", from.place, ref.ClientIDKey, ref.ClientSecretKey)
+	if hint := credentialsHint(credentials, ref); hint != "" {
+		o.step(screen.Note, "credentials", "%s", hint)
 	}
 	return credentials, true, nil
+}
+
+// origin reads what holds the credentials of a PayUToken.
+func (o *checkOptions) origin(ctx context.Context, token *v1alpha1.PayUToken) (origin, error) {
+	switch {
+	case o.envFile != "":
+		return fileOrigin(o.envFile)
+	case o.cluster == nil:
+		return origin{}, fmt.Errorf("Secret %q cannot be read, use --from-env-file: %s", token.Spec.CredentialsSecretRef.Name, explain(o.offline))
+	default:
+		return o.cluster.readSecret(ctx, token)
+	}
 }
 
 // tryPayU requests a token from PayU, and a second one for --probe. It discards both.
@@ -290,7 +308,7 @@ func (o *checkOptions) showLifetime(token *v1alpha1.PayUToken, issued payu.Token
 		o.step(screen.Good, "PayU", "issued a token for %s that is valid for %s", issued.Scope, duration.HumanDuration(issued.Life()))
 	case assumed != nil:
 		o.step(screen.Good, "PayU", "issued a token for %s, and states no lifetime: %s is assumed", issued.Scope, duration.HumanDuration(assumed.Duration))
-	case token.Status.FetchedAt != nil && token.Status.ExpiresAt != nil:
+	case hasToken(token):
 		o.step(screen.Good, "PayU", "issued a token for %s, and states no lifetime: the operator takes that of the token in the target Secret, %s",
 			issued.Scope, duration.HumanDuration(token.Status.ExpiresAt.Sub(token.Status.FetchedAt.Time)))
 	default:
@@ -299,6 +317,12 @@ func (o *checkOptions) showLifetime(token *v1alpha1.PayUToken, issued payu.Token
 		return false
 	}
 	return true
+}
+
+// hasToken reports whether the target holds a token of the present spec and credentials: a status keeps the times of an older one.
+func hasToken(token *v1alpha1.PayUToken) bool {
+	status := token.Status
+	return meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) && status.FetchedAt != nil && status.ExpiresAt != nil
 }
 
 func (o *checkOptions) ask(ctx context.Context, step string, source payu.Source) (payu.Token, bool, error) {

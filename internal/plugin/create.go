@@ -54,12 +54,19 @@ it before you commit it. It is not printed on a terminal.`,
 	return command
 }
 
-func (o *createOptions) run(name string) error {
+func (o *createOptions) run(arg string) error {
+	name, err := nameIn(arg)
+	if err != nil {
+		return err
+	}
 	printer, err := o.print.ToPrinter()
 	if err != nil {
 		return err
 	}
 	token := o.token(name)
+	if err := o.validate(token); err != nil {
+		return err
+	}
 	objects, err := o.objects(token)
 	if err != nil {
 		return err
@@ -109,16 +116,23 @@ func (o *createOptions) secret(namespace string) (*corev1.Secret, error) {
 	if o.Terminal != nil {
 		return nil, errors.New("the client secret is not printed on a terminal: redirect the output to a file, or pipe it to kubectl apply -f -")
 	}
-	values, err := readEnvFile(o.envFile)
+	from, err := fileOrigin(o.envFile)
 	if err != nil {
 		return nil, err
 	}
-	credentials, _, err := credentialsIn(values, o.envFile, v1alpha1.CredentialsSecretRef{ClientIDKey: defaultIDKey, ClientSecretKey: defaultSecretKey})
+	ref := v1alpha1.CredentialsSecretRef{ClientIDKey: defaultIDKey, ClientSecretKey: defaultSecretKey}
+	credentials, err := from.credentials(ref)
+	if err != nil {
+		return nil, err
+	}
+	if hint := credentialsHint(credentials, ref); hint != "" {
+		fmt.Fprintf(o.ErrOut, "hint: %s\n", hint)
+	}
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: o.credentials, Namespace: namespace, Labels: map[string]string{v1alpha1.LabelCredentials: "true"}, // some operators require it
 		},
 		Data: map[string][]byte{defaultIDKey: []byte(credentials.ClientID), defaultSecretKey: []byte(credentials.ClientSecret)},
-	}, err
+	}, nil
 }

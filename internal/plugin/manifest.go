@@ -41,6 +41,9 @@ func (p *plugin) manifests(files *genericclioptions.FileNameFlags) ([]*unstructu
 	}
 	infos, err := builder.Do().Infos()
 	if err != nil {
+		return nil, withoutContent(err)
+	}
+	if err := refuseKustomizations(infos); err != nil && options.Kustomize == "" {
 		return nil, err
 	}
 	var list []*unstructured.Unstructured

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,7 +35,14 @@ func (s *selection) addSelector(command *cobra.Command) {
 
 // validate refuses ambiguous selections.
 func (s *selection) validate(names []string) error {
-	s.names = names
+	s.names = nil
+	for _, arg := range names {
+		name, err := nameIn(arg)
+		if err != nil {
+			return err
+		}
+		s.names = append(s.names, name)
+	}
 	given := 0
 	for _, is := range []bool{len(names) > 0, s.selector != "", s.all} {
 		if is {
@@ -100,6 +109,20 @@ func (s *selection) where(c *cluster) string {
 		where = "with labels " + s.selector + " " + where
 	}
 	return where
+}
+
+// nameIn returns the name in an argument of the form NAME or, as kubectl and this plugin print it, payutoken.auth.payu.in/NAME.
+func nameIn(arg string) (string, error) {
+	resource, name, found := strings.Cut(arg, "/")
+	if !found {
+		return arg, nil
+	}
+	kind, group, _ := strings.Cut(strings.ToLower(resource), ".")
+	groups := []string{"", v1alpha1.GroupVersion.Group, v1alpha1.GroupVersion.Version + "." + v1alpha1.GroupVersion.Group}
+	if name == "" || strings.Contains(name, "/") || !slices.Contains([]string{"payutoken", "payutokens", "payutok"}, kind) || !slices.Contains(groups, group) {
+		return "", fmt.Errorf("%q does not name a PayUToken: write NAME or payutoken/NAME", arg)
+	}
+	return name, nil
 }
 
 // token reads one PayUToken.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
@@ -45,7 +46,11 @@ func oneName(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func (p *plugin) runStatus(ctx context.Context, name string) error {
+func (p *plugin) runStatus(ctx context.Context, arg string) error {
+	name, err := nameIn(arg)
+	if err != nil {
+		return err
+	}
 	c, err := p.connect()
 	if err != nil {
 		return err
@@ -88,7 +93,21 @@ func (c *cluster) report(ctx context.Context, token *v1alpha1.PayUToken) (screen
 			report.Unseen[part] = explain(err)
 		}
 	}
-	return report, nil
+	report.CredentialsAreATarget = c.isTarget(ctx, token.Namespace, string(token.Spec.CredentialsSecretRef.Name))
+	return report, ctx.Err()
+}
+
+// isTarget reports whether a Secret holds, or is to hold, a token. Whoever may not see that may not write the Secret either,
+// and the operator's message still tells.
+func (c *cluster) isTarget(ctx context.Context, namespace, name string) bool {
+	secret := &metav1.PartialObjectMetadata{} // no values
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); err == nil && isWrittenByOperator(secret) {
+		return true
+	}
+	tokens := &v1alpha1.PayUTokenList{}
+	_ = c.List(ctx, tokens, client.InNamespace(namespace))
+	return slices.ContainsFunc(tokens.Items, func(t v1alpha1.PayUToken) bool { return t.TargetName() == name })
 }
 
 // gatherSecret reads the target Secret. It drops the values.

@@ -61,7 +61,19 @@ var remedies = map[string]string{
 	reasonNotSeen: findOne,
 }
 
+// The words by which a message of the operator is known.
 const (
+	writtenByOperator = "was written by this operator and holds a token"
+	lacksLabel        = "lacks the label that this operator requires"
+)
+
+const (
+	// nameCredentials replaces the advice to write credentials into what is a token's Secret: pods mount that.
+	nameCredentials = "Name the Secret with the client ID and client secret in spec.credentialsSecretRef.name."
+	labelIt         = "If Secret {credentials} holds the client ID and client secret issued by PayU, label it: the operator tries again at once."
+	fromFile        = " To write it from a file payu.env with the lines {id}=… and {secret}=…:"
+
+	label            = "kubectl label secret {credentials} -n {namespace} --overwrite " + v1alpha1.LabelCredentials + "=true"
 	writeCredentials = "kubectl create secret generic {credentials} -n {namespace} --from-env-file=payu.env --dry-run=client -o yaml | kubectl apply -f -"
 	refresh          = "kubectl payutoken refresh {name} -n {namespace}"
 	findOperator     = "kubectl get pods -A -l app.kubernetes.io/name=payu-token-operator"
@@ -84,12 +96,43 @@ var commands = map[string]string{
 }
 
 // remedyOf returns what to do about a verdict, in words and, if one helps, as a command. Both are empty if all is well.
-func remedyOf(t *v1alpha1.PayUToken, v Verdict) (words, command string) {
-	names := strings.NewReplacer("{name}", t.Name, "{namespace}", t.Namespace,
-		"{credentials}", string(t.Spec.CredentialsSecretRef.Name), "{target}", t.TargetName())
-	words, command = strings.TrimSpace(causes[v.Reason]+" "+remedies[v.Reason]), commands[v.Reason]
-	if remedies[v.Reason] == retries && !v.Valid { // it may revoke a valid token
-		words, command = words+" To request a token from this machine:", "kubectl payutoken check {name} -n {namespace}"
-	}
+func remedyOf(r Report, v Verdict) (words, command string) {
+	t := r.Token
+	ref := t.Spec.CredentialsSecretRef
+	names := strings.NewReplacer("{name}", t.Name, "{namespace}", t.Namespace, "{target}", t.TargetName(),
+		"{credentials}", string(ref.Name), "{id}", string(ref.ClientIDKey), "{secret}", string(ref.ClientSecretKey))
+	words, command = adviceOn(r, v)
 	return names.Replace(words), names.Replace(command)
+}
+
+// adviceOn returns what to do, with names in braces.
+func adviceOn(r Report, v Verdict) (words, command string) {
+	cause, command := causes[v.Reason], commands[v.Reason]
+	words = strings.TrimSpace(cause + " " + remedies[v.Reason])
+	switch {
+	case command == writeCredentials && (r.CredentialsAreATarget || strings.Contains(v.Message, writtenByOperator)):
+		return strings.TrimSpace(cause + " " + nameCredentials), ""
+	case strings.Contains(v.Message, lacksLabel):
+		return labelIt, label
+	case command == writeCredentials:
+		return words + fromFile, command
+	case remedies[v.Reason] == retries && !v.Valid: // it may revoke a valid token
+		return words + " To request a token from this machine:", "kubectl payutoken check {name} -n {namespace}"
+	default:
+		return words, command
+	}
+}
+
+// split takes the command off the end of a message of the operator: it must not be wrapped, nor end with a full stop.
+func split(message string) (words, command string) {
+	const run = "run: "
+	start := strings.LastIndex(message, run+"kubectl ")
+	if start < 0 {
+		return message + ".", ""
+	}
+	words, command = message[:start+len(run)], message[start+len(run):]
+	if strings.Contains(message, lacksLabel) { // the advice has a better command
+		return strings.TrimSuffix(words, ": "+run) + ".", ""
+	}
+	return words, command
 }

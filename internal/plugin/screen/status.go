@@ -16,6 +16,8 @@ import (
 type Report struct {
 	Token  *v1alpha1.PayUToken
 	Secret Secret
+	// CredentialsAreATarget is true if the Secret that the PayUToken names for its credentials holds, or is to hold, a token.
+	CredentialsAreATarget bool
 	// Uses are the containers that use the Secret.
 	Uses []Use
 	// Events are the events of the PayUToken, the last one first.
@@ -98,7 +100,9 @@ func fact(name, value string) []text { return []text{in(faint, name), in(plain, 
 func (s *status) summary() {
 	s.prose(s.verdict.colour(), "", s.width, summaryOf(s.Token, s.verdict, s.now))
 	if s.verdict.Message != "" {
-		s.prose(plain, "", s.width, "The operator says: "+s.verdict.Message+".")
+		words, command := split(s.verdict.Message)
+		s.prose(plain, "", s.width, "The operator says: "+words)
+		s.command(command)
 	}
 }
 
@@ -160,12 +164,17 @@ func nextAttempt(t *v1alpha1.PayUToken, now time.Time) string {
 }
 
 func (s *status) remedy() {
-	words, command := remedyOf(s.Token, s.verdict)
+	words, command := remedyOf(s.Report, s.verdict)
 	if words == "" {
 		return
 	}
 	s.section("What to do")
 	s.prose(plain, indent, s.width, words)
+	s.command(command)
+}
+
+// command adds a command on a line of its own, to be copied. It may be empty.
+func (s *status) command(command string) {
 	if command != "" {
 		s.add(in(cyan, indent+indent+command))
 	}
