@@ -258,11 +258,7 @@ func TestALongMessageIsAnEventToo(t *testing.T) {
 	}
 	writer := NewEventWriter(cluster.Client, clocktesting.NewFakePassiveClock(start))
 	token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "links", UID: "u", ResourceVersion: "7"}}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "payu-credentials", Namespace: namespace}, Data: map[string][]byte{}}
-	for i := range 8 {
-		secret.Data[strings.Repeat(fmt.Sprint(i), 200)] = nil
-	}
-	_, f := credential(secret, "client_id", "clientIDKey")
+	f := stalled(v1alpha1.ReasonInvalidScope, "PayU answered invalid_scope for %s", strings.Repeat("create_payment_links ", 60))
 	writer.Eventf(token, nil, corev1.EventTypeWarning, f.reason, "RenewToken", "%s", f.message)
 	stopped, stop := context.WithCancel(t.Context())
 	stop()

@@ -3,8 +3,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -122,8 +120,7 @@ func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref 
 	secret := &corev1.Secret{}
 	err := c.live.Get(ctx, ref.secret, secret)
 	if apierrors.IsNotFound(err) {
-		return reading{failure: stalled(v1alpha1.ReasonCredentialsNotFound,
-			"Secret %q does not exist in namespace %q: create it with the client ID and client secret issued by PayU", ref.secret.Name, ref.secret.Namespace)}
+		return reading{failure: c.missing(ref.secret)}
 	}
 	if err != nil {
 		return reading{failure: unreadable(obj, err)}
@@ -135,7 +132,7 @@ func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref 
 	}
 	keys.client = payu.ClientKey(string(ref.environment), found)
 	keys.seal = target.KeyFor(string(ref.environment), found)
-	keys.oddities = payu.Oddities(found, string(ref.idKey), string(ref.secretKey))
+	keys.oddities = odditiesOf(found, ref)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known[ref.secret] == nil {
@@ -161,6 +158,33 @@ func unreadable(obj *v1alpha1.PayUToken, err error) *failure {
 	return transient(v1alpha1.ReasonCredentialsUnreadable, "The API server failed to read Secret %q: %s", name, wordsOf(err))
 }
 
+// missing says that a Secret does not exist.
+func (c *credentials) missing(secret types.NamespacedName) *failure {
+	with := "the client ID and client secret issued by PayU"
+	if c.requireLabel {
+		with += fmt.Sprintf(" and the label %s=true, which this operator requires", v1alpha1.LabelCredentials)
+	}
+	return stalled(v1alpha1.ReasonCredentialsNotFound,
+		"Secret %q does not exist in namespace %q: create it with %s, or name a different one in spec.credentialsSecretRef.name", secret.Name, secret.Namespace, with)
+}
+
+// checkLabel says that a Secret lacks the label that lets it be used, or has it with another value.
+func (c *credentials) checkLabel(secret *corev1.Secret) *failure {
+	value, ok := secret.Labels[v1alpha1.LabelCredentials]
+	if !c.requireLabel || value == "true" {
+		return nil
+	}
+	wrong := "lacks the label that this operator requires of credentials"
+	switch {
+	case ok && mayBeCredential(value):
+		wrong += ` (its value is not "true")`
+	case ok:
+		wrong += fmt.Sprintf(` (its value is %q, not "true")`, value)
+	}
+	return stalled(v1alpha1.ReasonCredentialsInvalid, "Secret %q in namespace %q %s: run: kubectl label secret %s -n %s --overwrite %s=true",
+		secret.Name, secret.Namespace, wrong, secret.Name, secret.Namespace, v1alpha1.LabelCredentials)
+}
+
 // in returns the credentials in a Secret, or what a person must fix.
 func (c *credentials) in(secret *corev1.Secret, ref clientReference) (payu.Credentials, *failure) {
 	if secret.Labels[v1alpha1.LabelTokenUID] != "" || secret.Annotations[v1alpha1.AnnotationSource] != "" {
@@ -168,44 +192,37 @@ func (c *credentials) in(secret *corev1.Secret, ref clientReference) (payu.Crede
 			"Secret %q in namespace %q was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef",
 			secret.Name, secret.Namespace)
 	}
-	if c.requireLabel && secret.Labels[v1alpha1.LabelCredentials] != "true" {
-		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
-			"Secret %q in namespace %q lacks the label that this operator requires of credentials: run: kubectl label secret %s -n %s %s=true",
-			secret.Name, secret.Namespace, secret.Name, secret.Namespace, v1alpha1.LabelCredentials)
+	if f := c.checkLabel(secret); f != nil {
+		return payu.Credentials{}, f
 	}
-	id, f := credential(secret, string(ref.idKey), "clientIDKey")
+	if ref.idKey == ref.secretKey {
+		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
+			"spec.credentialsSecretRef names one key twice: set clientIDKey to the key of the client ID and clientSecretKey to the key of the client secret")
+	}
+	idField, secretField := clientIDIn(ref.idKey), clientSecretIn(ref.secretKey)
+	if f := checkKeys(secret, idField, secretField); f != nil {
+		return payu.Credentials{}, f
+	}
+	id, f := credential(secret, idField)
 	if f != nil {
 		return payu.Credentials{}, f
 	}
-	clientSecret, f := credential(secret, string(ref.secretKey), "clientSecretKey")
+	clientSecret, f := credential(secret, secretField)
 	return payu.Credentials{ClientID: id, ClientSecret: clientSecret}, f
 }
 
-func credential(secret *corev1.Secret, key, field string) (string, *failure) {
-	value, ok := secret.Data[key]
-	if !ok {
-		return "", stalled(v1alpha1.ReasonCredentialsNotFound, "Secret %q in namespace %q has no key %q (%s): add it, or name a different key in spec.credentialsSecretRef.%s",
-			secret.Name, secret.Namespace, key, keysOf(secret), field)
+func credential(secret *corev1.Secret, field keyField) (string, *failure) {
+	credential, err := payu.ParseCredential(secret.Data[field.key])
+	if err == nil {
+		return credential, nil
 	}
-	credential, err := payu.ParseCredential(value)
-	if err != nil {
-		return "", stalled(v1alpha1.ReasonCredentialsInvalid, "Key %q of Secret %q in namespace %q %v: write the value issued by PayU", key, secret.Name, secret.Namespace, err)
+	if mayBeCredential(field.key) {
+		return "", stalled(v1alpha1.ReasonCredentialsInvalid,
+			"The key of Secret %q in namespace %q that spec.credentialsSecretRef.%s names looks like a credential, and its value %v: write the value issued by PayU under a key such as %s, and name that key",
+			secret.Name, secret.Namespace, field.field, err, field.usual)
 	}
-	return credential, nil
-}
-
-// keysOf lists the keys that a Secret has.
-func keysOf(secret *corev1.Secret) string {
-	const most = 8
-	keys := slices.Sorted(maps.Keys(secret.Data))
-	switch {
-	case len(keys) == 0:
-		return "it has no keys"
-	case len(keys) > most:
-		return fmt.Sprintf("it has %s and %d more", strings.Join(keys[:most], ", "), len(keys)-most)
-	default:
-		return "it has " + strings.Join(keys, ", ")
-	}
+	return "", stalled(v1alpha1.ReasonCredentialsInvalid, "Key %q of Secret %q in namespace %q %v: write the value issued by PayU",
+		field.key, secret.Name, secret.Namespace, err)
 }
 
 func credentialsKey(obj *v1alpha1.PayUToken) types.NamespacedName {

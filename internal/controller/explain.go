@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,20 +21,21 @@ func (o observation) explain(err *payu.Error) string {
 	switch err.Reason {
 	case payu.InvalidClient:
 		return fmt.Sprintf("%s: correct %s and %s in Secret %q in namespace %q%s, or spec.environment; %s", err.Detail,
-			ref.ClientIDKey, ref.ClientSecretKey, ref.Name, o.obj.Namespace, inParentheses(o.keys.oddities), retryOf(o.obj))
+			clientIDIn(ref.ClientIDKey).name(), clientSecretIn(ref.ClientSecretKey).name(), ref.Name, o.obj.Namespace, inParentheses(o.keys.oddities), retryOf(o.obj))
 	case payu.InvalidScope:
 		return fmt.Sprintf("%s for %s: correct spec.scopes%s, or ask PayU to allow them for this client; %s", err.Detail,
-			strings.Join(scopes, " "), inParentheses(misspelled(scopes)), retryOf(o.obj))
+			strings.Join(scopes, " "), inParentheses(scopeHints(scopes)), retryOf(o.obj))
 	case payu.ScopeReduced:
 		return fmt.Sprintf("%s of %s: correct spec.scopes, or ask PayU to allow them for this client; %s", err.Detail, strings.Join(scopes, " "), retryOf(o.obj))
 	case payu.UnauthorizedClient:
 		return fmt.Sprintf("%s: ask PayU to allow the client credentials grant for this client; %s", err.Detail, retryOf(o.obj))
 	case payu.InvalidRequest, payu.UnsupportedGrantType:
-		return err.Detail + ": check the operator's base URL for the environment"
+		return fmt.Sprintf("%s: check the operator's base URL for the environment; %s", err.Detail, retryOf(o.obj))
 	case payu.InvalidResponse:
 		return err.Detail + ": check that the operator's base URL and proxy lead to PayU"
 	case payu.LifetimeUnknown:
-		return err.Detail + ": set spec.assumedLifetime to the lifetime that PayU configured for this client, or less, for example 1h: the token is written at once"
+		return fmt.Sprintf("%s: set spec.assumedLifetime to the lifetime that PayU configured for this client, or less, for example 1h: the token is written at once; %s",
+			err.Detail, retryOf(o.obj))
 	default:
 		return err.Detail
 	}
@@ -55,8 +57,9 @@ func retryOf(obj *v1alpha1.PayUToken) string {
 		obj.Name, obj.Namespace, v1alpha1.AnnotationRefreshRequestedAt)
 }
 
-// misspelled says which scopes are lists, or are not documented by PayU, which documents ones that resemble them.
-func misspelled(scopes []string) string {
+// scopeHints says what looks wrong about scopes that PayU refuses: one is a list, or is not documented by PayU, which documents one that
+// resembles it, or they are of several products.
+func scopeHints(scopes []string) string {
 	var hints []string
 	for _, scope := range scopes {
 		if strings.Contains(scope, ",") {
@@ -66,7 +69,32 @@ func misspelled(scopes []string) string {
 			hints = append(hints, fmt.Sprintf("instead of %s, did you mean %s?", scope, similar))
 		}
 	}
+	if products := severalProducts(scopes); products != "" {
+		hints = append(hints, products)
+	}
 	return strings.Join(hints, " ")
+}
+
+// severalProducts names one scope of each product if the scopes are of more than one, else nothing.
+func severalProducts(scopes []string) string {
+	var products, parts []string
+	for _, scope := range scopes {
+		product := payu.ProductOf(scope)
+		if product == "" || slices.Contains(products, product) {
+			continue
+		}
+		products = append(products, product)
+		parts = append(parts, scope+" of "+product)
+	}
+	if len(parts) < 2 {
+		return ""
+	}
+	parts[0] = strings.Replace(parts[0], " of ", " is a scope of ", 1)
+	all := "both"
+	if len(parts) > 2 {
+		all = "all of them"
+	}
+	return fmt.Sprintf("%s: is this client enabled for %s?", strings.Join(parts, ", "), all)
 }
 
 func inParentheses(text string) string {

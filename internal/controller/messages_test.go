@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,8 +63,37 @@ func answered(f payutest.Fault) mistake {
 }
 
 var mistakes = map[string]mistake{
-	"credentials: no Secret":                      {edit: readsFrom("payu-credential")},
-	"credentials: another key":                    {edit: func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.ClientIDKey = "clientId" }},
+	"credentials: no Secret":   {edit: readsFrom("payu-credential")},
+	"credentials: another key": {edit: func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.ClientIDKey = "clientId" }},
+	"credentials: both keys are others": {edit: func(p *v1alpha1.PayUToken) {
+		p.Spec.CredentialsSecretRef.ClientIDKey, p.Spec.CredentialsSecretRef.ClientSecretKey = "id", "secret"
+	}},
+	"credentials: one key named twice": {edit: func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.ClientSecretKey = "client_id" }},
+	"credentials: a client secret in place of a key": {edit: func(p *v1alpha1.PayUToken) {
+		p.Spec.CredentialsSecretRef.ClientSecretKey = v1alpha1.SecretKey(issuedSecret)
+	}},
+	"credentials: values that became keys": {given: func(w *world) {
+		w.delete(named("payu-credentials"))
+		w.apply(&corev1.Secret{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: "payu-credentials", Namespace: w.namespace},
+			Data: map[string][]byte{issuedSecret: {}, issuedID: {}},
+		})
+	}},
+	"credentials: a label with another value": {given: func(w *world) {
+		secret := w.secret("payu-credentials")
+		metav1.SetMetaDataLabel(&secret.ObjectMeta, v1alpha1.LabelCredentials, "yes")
+		w.must(w.user.Update(w.ctx, secret))
+		w.operator.RequireCredentialsLabel = true
+		w.operator.prepare()
+	}},
+	"credentials: no Secret where a label is required": {given: func(w *world) {
+		w.operator.RequireCredentialsLabel = true
+		w.operator.prepare()
+	}, edit: readsFrom("payu-credential")},
+	"credentials: base64 that is wrapped":         written(encoded(issuedID + "\n")[:76]+"\n"+encoded(issuedID + "\n")[76:], issuedSecret),
+	"credentials: swapped":                        {config: payutest.Config{Clients: []payutest.Client{{ID: issuedSecret, Secret: issuedID}}}},
+	"scopes: of two products":                     {config: payutest.Config{Clients: []payutest.Client{{ID: issuedID, Secret: issuedSecret, Scopes: []string{"read_bills"}}}}, edit: scopes("create_payment_links", "fetch_child_merchants")},
+	"template: only inside a function":            {edit: templates(map[string]v1alpha1.DataTemplate{"t": `{{ printf "Bearer %s" .AccessToken }}`})},
 	"credentials: empty":                          written("", issuedSecret),
 	"credentials: a line break inside":            written(issuedID, "fedc\nba98"),
 	"credentials: a byte outside ASCII":           written(issuedID, "café"),

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,27 +15,43 @@ var fieldNames = []string{accessToken, "TokenType", "Scope", "ExpiresAt", "Envir
 
 // judgement is the state of judge while it walks the parse tree.
 type judgement struct {
-	uses   int  // how often the access token is used so far
-	inWith bool // inside with, "." no longer holds the fields
+	uses   int    // how often the access token is used so far
+	inWith bool   // inside with, "." no longer holds the fields
+	called string // the first function that the access token is an argument of
 }
 
-// judge refuses a template whose outcome could depend on the access token. It returns the index of the top-level node
-// that is the first use of the token, if that is a bare {{ .AccessToken }}, else -1.
+// verdict is what is known of a template that is not refused.
+type verdict struct {
+	// bare is the index of the top-level node that is the first use of the token, if that is a bare {{ .AccessToken }}, else -1.
+	bare int
+	// onlyIn is the function that the token is an argument of, if all of its uses are such actions, else empty.
+	onlyIn string
+}
+
+// judge refuses a template whose outcome could depend on the access token.
 //
 // The access token may only be printed, as it is or by a function that cannot fail. No condition and no variable ever
 // holds it, so which nodes are executed, and whether one fails, depends on the other fields alone.
-func judge(root *parse.ListNode) (bare int, err error) {
-	j, bare := &judgement{}, -1
+func judge(root *parse.ListNode) (verdict, error) {
+	j, v, onlyCalls := &judgement{}, verdict{bare: -1}, true
 	for i, node := range root.Nodes {
 		before := j.uses
 		if err := j.node(node); err != nil {
-			return -1, err
+			return verdict{bare: -1}, err
 		}
-		if before == 0 && j.uses > 0 && isBare(node) {
-			bare = i
+		if j.uses == before {
+			continue
 		}
+		if before == 0 && isBare(node) {
+			v.bare = i
+		}
+		_, isAction := node.(*parse.ActionNode)
+		onlyCalls = onlyCalls && isAction && !isBare(node)
 	}
-	return bare, nil
+	if onlyCalls {
+		v.onlyIn = j.called
+	}
+	return v, nil
 }
 
 func isBare(node parse.Node) bool {
@@ -137,6 +154,7 @@ func (j *judgement) command(command *parse.CommandNode, piped, hasToken bool) (b
 	case !ok && (piped || len(command.Args) > 1):
 		return false, fmt.Errorf("%s is not a function, and takes no arguments", command.Args[0])
 	case ok && hasToken:
+		j.called = cmp.Or(j.called, function.Ident)
 		return true, checkCall(function.Ident, command.Args[1:])
 	}
 	return hasToken, nil

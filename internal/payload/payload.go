@@ -36,7 +36,8 @@ var sample = Fields{
 }
 
 var errNoToken = errors.New("no key holds the token: write {{ .AccessToken }} in at least one key, " +
-	`outside if and with and before other uses of the token, for example token: "{{ .AccessToken }}"`)
+	`outside if and with and before other uses of the token, for example token: "{{ .AccessToken }}"; ` +
+	"in a Helm chart, write {{`{{ .AccessToken }}`}}")
 
 // Template renders the data of a target Secret. It may be used by several goroutines at once.
 type Template struct {
@@ -48,9 +49,8 @@ type Template struct {
 type key struct {
 	name string
 	tree *parse.Tree
-	// bare is the index in tree.Root.Nodes of the bare {{ .AccessToken }} that is the first use of the token. It is -1
-	// if there is none: then the key does not hold the whole token.
-	bare int
+	// verdict.bare is -1 if the key does not hold the whole token.
+	verdict
 }
 
 // Parse returns the Template of the given texts by key, or a one-line error that says what to write instead. Of several
@@ -69,13 +69,24 @@ func Parse(texts map[string]string) (Template, error) {
 		t.keys = append(t.keys, k)
 	}
 	if t.holders = holdersOf(t.keys); len(t.holders) == 0 {
-		return Template{}, errNoToken
+		return Template{}, noHolder(t.keys)
 	}
 	return t, nil
 }
 
+// noHolder says why no key holds the token.
+func noHolder(keys []key) error {
+	for _, k := range keys {
+		if k.onlyIn != "" {
+			return oneLine(fmt.Sprintf(`no key holds the token: in key %q it stands only inside %s, which does not count: write text such as "Bearer {{ .AccessToken }}"`,
+				k.name, k.onlyIn))
+		}
+	}
+	return errNoToken
+}
+
 func parseKey(name, text string) (key, error) {
-	k := key{name: name, bare: -1}
+	k := key{name: name, verdict: verdict{bare: -1}}
 	parsed, err := template.New("").Parse(text)
 	switch {
 	case err != nil:
@@ -84,7 +95,7 @@ func parseKey(name, text string) (key, error) {
 		return k, errors.New("define and block are not supported")
 	}
 	k.tree = parsed.Tree
-	k.bare, err = judge(k.tree.Root)
+	k.verdict, err = judge(k.tree.Root)
 	return k, err
 }
 

@@ -119,7 +119,8 @@ func TestTemplatesMaySay(t *testing.T) {
 
 const (
 	noToken = `no key holds the token: write {{ .AccessToken }} in at least one key, ` +
-		`outside if and with and before other uses of the token, for example token: "{{ .AccessToken }}"`
+		`outside if and with and before other uses of the token, for example token: "{{ .AccessToken }}"; ` +
+		"in a Helm chart, write {{`{{ .AccessToken }}`}}"
 	noField    = " is not a field: use .AccessToken, .TokenType, .Scope, .ExpiresAt or .Environment"
 	alone      = " cannot stand alone: write a field, for example $.Scope"
 	useIt      = ": write it by itself, as {{ .AccessToken }}, or as an argument of printf, print, urlquery, html or js"
@@ -244,11 +245,9 @@ func TestSomeKeyHoldsTheToken(t *testing.T) {
 		"in if":                           {"{{ if .Scope }}{{ .AccessToken }}{{ end }}", false},
 		"in if and else":                  {"{{ if .Scope }}{{ .AccessToken }}{{ else }}{{ .AccessToken }}{{ end }}", false},
 		"in with":                         {"{{ with .Scope }}{{ $.AccessToken }}{{ end }}", false},
-		"in printf":                       {`{{ printf "%s" .AccessToken }}`, false},
-		"in print, by a pipeline":         {`{{ .AccessToken | print }}`, false},
 		"in parentheses":                  {`{{ (.AccessToken) }}`, false},
-		"a variable instead, and printf":  {`{{ $x := .Scope }}{{ $x }}{{ print .AccessToken }}`, false},
-		"another field first, and printf": {`{{ .Scope }}{{ print .AccessToken }}`, false},
+		"a function, in if":               {"{{ if .Scope }}{{ print .AccessToken }}{{ end }}", false},
+		"a function, and in if":           {"{{ print .AccessToken }}{{ if .Scope }}{{ .AccessToken }}{{ end }}", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -260,6 +259,25 @@ func TestSomeKeyHoldsTheToken(t *testing.T) {
 	}
 	if _, err := payload.Parse(nil); err == nil || err.Error() != noToken {
 		t.Errorf("no keys: got %v", err)
+	}
+}
+
+// TestATokenInsideAFunctionDoesNotCount: people who write it take it for the whole token.
+func TestATokenInsideAFunctionDoesNotCount(t *testing.T) {
+	for text, function := range map[string]string{
+		`{{ printf "Bearer %s" .AccessToken }}`:                       "printf",
+		`{{ .AccessToken | print }}`:                                  "print",
+		`{{ printf "%s" .AccessToken | html }}`:                       "printf",
+		`{{ $x := .Scope }}{{ $x }}{{ urlquery .AccessToken }}`:       "urlquery",
+		`{{ .Scope }}{{ print .AccessToken }}{{ html .AccessToken }}`: "print",
+	} {
+		_, err := payload.Parse(map[string]string{"key": text, "a": "{{ .Scope }}", "z": "{{ js .AccessToken }}"})
+		want := `no key holds the token: in key "key" it stands only inside ` + function + `, which does not count: write text such as "Bearer {{ .AccessToken }}"`
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+			continue
+		}
+		checkText(t, err.Error())
 	}
 }
 

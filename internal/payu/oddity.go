@@ -10,6 +10,11 @@ import (
 // asIssued is the form of the client IDs and client secrets that PayU issues: 64 hexadecimal digits.
 var asIssued = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
 
+// AsIssued reports whether both credentials have the form of those that PayU issues.
+func (c Credentials) AsIssued() bool {
+	return asIssued.MatchString(c.ClientID) && asIssued.MatchString(c.ClientSecret)
+}
+
 // Oddities says what about credentials often goes wrong on their way into a Secret, without a character of them: for whoever
 // wonders why PayU refuses them. Empty if nothing looks odd. idName and secretName are how the reader knows them.
 func Oddities(c Credentials, idName, secretName string) string {
@@ -47,7 +52,7 @@ func oddity(value string) string {
 }
 
 // isEncoded reports whether a value is base64 of what looks like a credential. 64 hexadecimal digits are base64, too, but not of
-// printable characters.
+// printable characters. Line breaks do not matter: tools wrap base64.
 func isEncoded(value string) bool {
 	decoded, err := base64.StdEncoding.DecodeString(value)
 	if err != nil || len(decoded) < 16 {

@@ -29,6 +29,16 @@ func Scopes() (scopes []string) {
 	return scopes
 }
 
+// ProductOf returns the name of the product that PayU documents a scope for, empty if it documents none.
+func ProductOf(scope string) string {
+	for _, product := range Products {
+		if slices.Contains(product.Scopes, scope) {
+			return product.Name
+		}
+	}
+	return ""
+}
+
 // typo is the edit distance up to which an unknown scope is taken for a misspelled one.
 const typo = 2
 

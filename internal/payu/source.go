@@ -28,7 +28,7 @@ func (Credentials) MarshalText() ([]byte, error) { return []byte("[redacted]"), 
 
 // ParseCredential returns a client ID or client secret as it is sent: without the one LF or CRLF that echo and
 // editors leave at its end. An empty value, or one with a byte outside printable ASCII (%x20-7E), is an error
-// that names the kind of byte and never the value.
+// that names the kind of byte and never the value. It also says so if the value looks like base64 with line breaks.
 func ParseCredential(value []byte) (string, error) {
 	s, lineEnd := strings.CutSuffix(string(value), "\n")
 	if lineEnd {
@@ -38,6 +38,9 @@ func ParseCredential(value []byte) (string, error) {
 		return "", fmt.Errorf("is empty")
 	}
 	for i := range len(s) {
+		if isLineBreak(s[i]) && isEncoded(s) {
+			return "", fmt.Errorf("holds %s, which no PayU credential has, and looks encoded in base64 once too often", kindOfByte(s[i]))
+		}
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return "", fmt.Errorf("holds %s, which no PayU credential has", kindOfByte(s[i]))
 		}
@@ -45,9 +48,11 @@ func ParseCredential(value []byte) (string, error) {
 	return s, nil
 }
 
+func isLineBreak(b byte) bool { return b == '\n' || b == '\r' }
+
 func kindOfByte(b byte) string {
 	switch {
-	case b == '\n' || b == '\r':
+	case isLineBreak(b):
 		return "a line break"
 	case b == '\t':
 		return "a tab"

@@ -9,6 +9,9 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 )
 
+// base64Wrapped is what base64 makes of an ID of 64 digits: two lines.
+var base64Wrapped = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4\nOWFiY2RlZg=="
+
 func TestParseCredential(t *testing.T) {
 	tests := map[string]struct {
 		reason, value string
@@ -25,6 +28,8 @@ func TestParseCredential(t *testing.T) {
 		"a CR alone is not a line end":  {value: "s3cret\r", wantErr: "holds a line break, which no PayU credential has", reason: "nothing writes it"},
 		"LF CR is not a line end":       {value: "s3cret\n\r", wantErr: "holds a line break, which no PayU credential has", reason: "nothing writes it"},
 		"a line break within":           {value: "s3c\nret", wantErr: "holds a line break, which no PayU credential has", reason: "two values, perhaps"},
+		"base64, wrapped":               {value: base64Wrapped, wantErr: "holds a line break, which no PayU credential has, and looks encoded in base64 once too often", reason: "base64 wraps after 76"},
+		"hexadecimal digits, wrapped":   {value: strings.Repeat("0123456789abcdef", 2) + "\n" + strings.Repeat("0123456789abcdef", 2), wantErr: "holds a line break, which no PayU credential has", reason: "these are base64, too, but of no credential"},
 		"a line break in front":         {value: "\ns3cret", wantErr: "holds a line break, which no PayU credential has", reason: "only the end is trimmed"},
 		"a tab":                         {value: "s3cret\t", wantErr: "holds a tab, which no PayU credential has", reason: "outside %x20-7E"},
 		"a NUL byte":                    {value: "s3cret\x00", wantErr: "holds a NUL byte, which no PayU credential has", reason: "UTF-16, perhaps"},
