@@ -148,14 +148,11 @@ func (o *observation) seed() grant.Seed {
 func (o *observation) seedOfSecrets() grant.Seed {
 	seed := grant.Seed{Incomplete: o.foreign.isTransient() || o.former.unread != nil}
 	for _, held := range o.allHeld() {
-		if !held.Proven {
-			continue
-		}
 		token := o.withLife(held.Token)
-		if token.ExpiresAt.After(seed.UsableUntil) {
+		if held.Whole && token.ExpiresAt.After(seed.UsableUntil) && !token.FromTheFuture(o.now) { // pods use it, whatever it is made from
 			seed.UsableUntil = token.ExpiresAt
 		}
-		if !held.OldSeal && token.Supersedes(seed.Token, o.now) {
+		if held.Proven && !held.OldSeal && token.Supersedes(seed.Token, o.now) {
 			seed.Token = token
 		}
 	}
@@ -207,7 +204,11 @@ func (o observation) targetVersion() string {
 // the credentials cannot be read, nothing speaks against those that it was made from, unless it did not fit before.
 func (o observation) token() payu.Token {
 	if o.held.Proven || o.unusable != nil && o.held.Plausible && !o.wasUnready() {
-		return o.withLife(o.held.Token)
+		held, known := o.withLife(o.held.Token), o.state.Token
+		if held.LifeUnstated && !known.LifeUnstated && held.AccessToken == known.AccessToken {
+			held.ExpiresAt = known.ExpiresAt // PayU has stated it since
+		}
+		return held
 	}
 	return payu.Token{}
 }

@@ -67,9 +67,9 @@ func completed(known, given payu.Token, endsAfter, now time.Time) payu.Token {
 	switch {
 	case !given.LifeUnstated || known.ExpiresAt.IsZero():
 		return given
-	case same && !known.FromTheFuture(now) && (!known.LifeUnstated || known.ValidAt(now)):
+	case same && !known.FromTheFuture(now) && now.Sub(known.ExpiresAt) < sameEnd: // a server may count otherwise
 		given.LifeUnstated, given.ExpiresAt, given.EndsAfter = known.LifeUnstated, known.ExpiresAt, endsAfter
-	default: // it outlives the life that it took, or the clock was set back since
+	default: // it outlives the life that it had, or the clock was set back since
 		given.ExpiresAt = given.FetchedAt.Add(known.Life())
 		given.EndsAfter = given.ExpiresAt
 	}
@@ -94,6 +94,9 @@ func (u *unstated) note(known, given payu.Token, now time.Time) {
 	}
 	if given.AccessToken != known.AccessToken || u.since.IsZero() || given.FetchedAt.Before(u.since) {
 		u.since = given.FetchedAt
+		if given.AccessToken == known.AccessToken && known.FetchedAt.Before(u.since) {
+			u.since = known.FetchedAt
+		}
 	}
 	u.answers++
 	u.next = now.Add((&payu.Error{Reason: payu.LifetimeUnknown}).BackOff(u.answers, 0))
@@ -101,12 +104,16 @@ func (u *unstated) note(known, given payu.Token, now time.Time) {
 
 // restore takes up what a former process noted.
 func (u *unstated) restore(seed Seed, now time.Time) {
-	if seed.Unstated == 0 || now.Sub(seed.UnstatedNext) >= payu.LongestBackOff || steppedBack(now, seed.UnstatedNext) {
+	if seed.Unstated == 0 || now.Sub(seed.UnstatedNext) >= payu.LongestBackOff {
 		return
 	}
 	u.answers = max(u.answers, seed.Unstated)
-	if seed.UnstatedNext.After(u.next) {
-		u.next = seed.UnstatedNext
+	next := seed.UnstatedNext
+	if steppedBack(now, next) { // or it was the end of another member's token
+		next = now.Add(payu.LongestBackOff)
+	}
+	if next.After(u.next) {
+		u.next = next
 	}
 }
 

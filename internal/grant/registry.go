@@ -101,8 +101,8 @@ type Seed struct {
 	// PayU was to be asked again.
 	Unstated     int
 	UnstatedNext time.Time
-	// UsableUntil is the end of the token of this source that the member's Secret holds, whatever it is known from; zero if it holds
-	// none.
+	// UsableUntil is the end of the token that the member's Secret holds, as far as the member knows, made from this source or under
+	// another template; zero if it holds none.
 	UsableUntil time.Time
 	// Incomplete says that a Secret of the member could not be read: a new process waits for the member to join again.
 	Incomplete bool
@@ -118,12 +118,15 @@ func (r *Registry) Join(m Member, key payu.Key, seed Seed, w Wish) State {
 	if !seed.Incomplete {
 		outdated = r.observed(m)
 	}
-	if seed.Token.Supersedes(s.token, now) {
+	hasStated := seed.Token.LifeUnstated && !s.token.LifeUnstated && seed.Token.AccessToken == s.token.AccessToken
+	if seed.Token.Supersedes(s.token, now) && !hasStated {
 		s.token, s.life = seed.Token, life{endsAfter: seed.Token.ExpiresAt, requests: 1}
 		outdated = append(outdated, s.others(m)...)
 	}
 	r.restore(s, seed, now)
-	s.members[m].usableUntil = seed.UsableUntil
+	if !seed.Incomplete || seed.UsableUntil.After(s.members[m].usableUntil) {
+		s.members[m].usableUntil = seed.UsableUntil
+	}
 	s.members[m].take(w, s.token, now)
 	state := r.state(s.members[m], now)
 	r.mu.Unlock()

@@ -143,6 +143,9 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 	s.err, s.failures, s.formerly = nil, 0, 0
 	s.unstated.note(s.token, token, now)
 	if known {
+		if s.token.LifeUnstated && !token.LifeUnstated {
+			s.token.LifeUnstated, s.token.ExpiresAt = false, token.ExpiresAt
+		}
 		s.reused, s.nextAttempt = true, s.life.next(s.token, token, now.Round(0))
 		return true, nil, members
 	}
