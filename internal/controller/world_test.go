@@ -440,7 +440,7 @@ func (w *world) conditions(name string) string {
 func (w *world) expectConditions(name, want string) {
 	w.Helper()
 	if got := w.conditions(name); got != want {
-		w.Errorf("conditions of %s:\n got %s\nwant %s", name, got, want)
+		w.Errorf("conditions of %s:\n got %s\nwant %s\n%+v", name, got, want, w.token(name).Status.Conditions)
 	}
 }
 
