@@ -59,5 +59,6 @@ func (r *Registry) tell(members []Member) {
 }
 
 func (r *Registry) starting(now time.Time) bool {
-	return len(r.start.expected) > 0 && now.Before(r.start.until)
+	left := r.start.until.Sub(now) // more than ever was: the clock was set back
+	return len(r.start.expected) > 0 && left > 0 && left <= startPatience
 }
