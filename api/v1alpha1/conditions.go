@@ -10,6 +10,9 @@ const (
 	ConditionRefreshed = "Refreshed"
 	// ConditionStalled is present, and True, only while a person must act.
 	ConditionStalled = "Stalled"
+	// ConditionDelivered, present only with delivery Prompt, is True if the pods that mount the target Secret are told of each new
+	// token.
+	ConditionDelivered = "Delivered"
 )
 
 // The reasons of the conditions.
@@ -65,6 +68,15 @@ const (
 	ReasonTemplateInvalid = "TemplateInvalid"
 	// ReasonSuspended says that spec.suspend is true.
 	ReasonSuspended = "Suspended"
+
+	// ReasonPodsTold is why Delivered is True.
+	ReasonPodsTold = "PodsTold"
+	// ReasonDeliveryForbidden says that the operator is not allowed to list and patch pods.
+	ReasonDeliveryForbidden = "DeliveryForbidden"
+	// ReasonDeliveryUnfenced says that no admission policy keeps the operator from changing more of a pod than one annotation.
+	ReasonDeliveryUnfenced = "DeliveryUnfenced"
+	// ReasonDeliveryFailed says that some pods could not be told of the last token.
+	ReasonDeliveryFailed = "DeliveryFailed"
 )
 
 // EventRepaired is the reason of the event that says that the operator undid an edit of the target Secret.
@@ -74,6 +86,9 @@ const EventRepaired = "Repaired"
 const (
 	// AnnotationRefreshRequestedAt on a PayUToken, set to a new value, requests one new token now.
 	AnnotationRefreshRequestedAt = "auth.payu.in/refresh-requested-at"
+
+	// AnnotationTokenWrittenAt on a Pod is when the operator last told it of a new token (RFC 3339 with nanoseconds, UTC).
+	AnnotationTokenWrittenAt = "auth.payu.in/token-written-at"
 
 	// LabelCredentials on a Secret, with the value "true", lets it be used for credentials with --require-credentials-label.
 	LabelCredentials = "auth.payu.in/credentials"

@@ -202,6 +202,19 @@ type Target struct {
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
+	// delivery says how a new token gets into the files of pods that mount the
+	// Secret.
+	// Eventual (the default) leaves it to the kubelet, which updates them within
+	// about two minutes.
+	// With Prompt the operator sets the annotation
+	// auth.payu.in/token-written-at on those pods, so that the kubelet updates
+	// them within about two seconds. The platform team has to allow that
+	// (promptDelivery.enabled in the operator's Helm chart); the condition
+	// Delivered says whether it works.
+	// +optional
+	// +kubebuilder:default=Eventual
+	Delivery Delivery `json:"delivery,omitempty"`
+
 	// template shapes the Secret: its type, labels, annotations and keys.
 	// +optional
 	Template SecretTemplate `json:"template,omitzero"`
@@ -216,6 +229,16 @@ type DeletionPolicy string
 const (
 	DeletionPolicyDelete DeletionPolicy = "Delete"
 	DeletionPolicyRetain DeletionPolicy = "Retain"
+)
+
+// Delivery says how a new token gets into the files of pods.
+// +kubebuilder:validation:Enum=Eventual;Prompt
+type Delivery string
+
+// The ways of delivery.
+const (
+	DeliveryEventual Delivery = "Eventual"
+	DeliveryPrompt   Delivery = "Prompt"
 )
 
 // SecretTemplate shapes a target Secret.

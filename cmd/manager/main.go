@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -163,6 +164,10 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 	if err := mgr.Add(events); err != nil {
 		return nil, err
 	}
+	deliveries := controller.NewDeliveries(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}, metrics.Registry)
+	if err := mgr.Add(deliveries); err != nil {
+		return nil, err
+	}
 	reconciler := &controller.Reconciler{
 		Client: mgr.GetClient(),
 		Others: mgr.GetClient(),
@@ -176,6 +181,7 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 		},
 		Clock:                   clock.RealClock{},
 		Events:                  events,
+		Deliveries:              deliveries,
 		Random:                  rand.Float64,
 		PropagationMargin:       o.propagationMargin,
 		RequireCredentialsLabel: o.requireCredentialsLabel,
@@ -190,6 +196,7 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 
 func managerOptions(o options) manager.Options {
 	scheme := runtime.NewScheme()
+	_ = authorizationv1.AddToScheme(scheme)
 	_ = corev1.AddToScheme(scheme)
 	_ = eventsv1.AddToScheme(scheme)
 	_ = v1alpha1.AddToScheme(scheme)

@@ -78,6 +78,12 @@ func isDenial(err error) bool {
 	return status.Code >= 400 && status.Code < 500 && status.Code != http.StatusTooManyRequests && byDenial.MatchString(status.Message)
 }
 
+// isPolicyDenial reports whether an admission policy denies a write.
+func isPolicyDenial(err error) bool {
+	status, _ := answerIn(err)
+	return byPolicy.MatchString(status.Message)
+}
+
 // isGone reports whether the namespace is being deleted, or is gone.
 func isGone(err error) bool {
 	return !isDenial(err) && (apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) && kindOf(err) == "namespaces")
@@ -145,7 +151,7 @@ func kindOf(err error) string {
 var (
 	byDenial  = regexp.MustCompile(`^admission webhook "([^"]{1,253})" denied the request`)
 	byWebhook = regexp.MustCompile(`^(?:Internal error occurred: )?failed calling webhook "([-.a-z0-9]{1,253})"`)
-	forbidden = `^secrets (?:"[-.a-z0-9]{1,253}" )?is forbidden: `
+	forbidden = `^(?:secrets|pods) (?:"[-.a-z0-9]{1,253}" )?is forbidden: `
 	byPolicy  = regexp.MustCompile(forbidden + `(ValidatingAdmissionPolicy|MutatingAdmissionPolicy) '([-.a-z0-9]{1,253})' `)
 	byRBAC    = regexp.MustCompile(forbidden + `(User "[-.:@a-zA-Z0-9]{1,253}" cannot [a-z]{1,20} resource "[a-z/]{1,30}")`)
 	byQuota   = regexp.MustCompile(forbidden + `(exceeded quota: [-.a-z0-9]{1,253}), requested: `)

@@ -50,6 +50,8 @@ type observation struct {
 	blocked *failure
 	// pace is what the writes of this pass showed of the namespace's webhooks.
 	pace pace
+	// delivered is what became of the last delivery to pods, nil if none has ended in this process.
+	delivered *outcome
 	// wrote is the event that tells of the write that this pass has made, empty if it has made none.
 	wrote string
 }

@@ -52,6 +52,8 @@ type Reconciler struct {
 	Grants *grant.Registry
 	Clock  clock.PassiveClock
 	Events events.EventRecorder
+	// Deliveries tell the pods that mount a target of a new token, where PayUTokens ask for it.
+	Deliveries *Deliveries
 	// Random draws from [0, 1) for the jitter of the back-off after a refused write.
 	Random func() float64
 	// PropagationMargin is the life that a token must have left when its successor is written.
@@ -115,6 +117,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	if apierrors.IsNotFound(err) || err == nil && !obj.DeletionTimestamp.IsZero() {
 		r.records.forget(name)
 		r.Grants.Leave(name)
+		r.Deliveries.forget(name)
 		return passEnd{}, nil
 	}
 	if err != nil {
@@ -133,6 +136,7 @@ func (r *Reconciler) pass(ctx context.Context, name types.NamespacedName) (passE
 	if v.why == suspended {
 		o.blocked = f
 	}
+	r.noteDelivery(&o)
 	status := statusOf(o, v, f)
 	err = r.report(ctx, &o, status)
 	r.records.put(name, o.record)
@@ -224,7 +228,8 @@ func (r *Reconciler) requeue(requests []reconcile.Request) {
 	}
 }
 
-// changed has all members of a source reconciled: their token has changed, or the request for it has failed.
+// changed has PayUTokens reconciled, because the token of their source has changed, the request for it has failed, or a delivery has
+// ended otherwise than the one before.
 func (r *Reconciler) changed(members []grant.Member) {
 	requests := make([]reconcile.Request, len(members))
 	for i, m := range members {

@@ -29,6 +29,7 @@ func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1
 		}
 		o.record.status, o.record.statusVersion = &status, written
 	}
+	r.announceDelivery(ctx, o.obj, before, status)
 	if trouble := newTrouble(before, status); trouble != nil {
 		r.announceTrouble(ctx, o.obj, trouble)
 	}

@@ -27,6 +27,7 @@ func statusOf(o observation, v verdict, f *failure) v1alpha1.PayUTokenStatus {
 	o.statusOfToken(&status)
 	o.statusOfAttempts(&status, why)
 	o.conditions(&status, why)
+	o.conditionOfDelivery(&status)
 	return status
 }
 

@@ -28,7 +28,8 @@ func wakeAfter(o observation) time.Duration {
 
 // moments returns when something will be due.
 func (o observation) moments() []time.Time {
-	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.next, o.record.fight.next}
+	list := []time.Time{o.record.retryAt, o.record.refusal.until(o), o.record.shape.until(o), o.record.former.next, o.record.fight.next,
+		o.delivered.lookAgainAt()}
 	if since := o.record.waitingSince; !since.IsZero() {
 		list = append(list, since.Add(pendingAfter))
 	}

@@ -55,7 +55,7 @@ func (r *Reconciler) prepare() {
 	r.lanes, r.progress = newLanes(r.Workers), newProgress()
 	r.credentials = &credentials{own: r.Client, others: r.Others, live: r.Live, requireLabel: r.RequireCredentialsLabel,
 		known: map[types.NamespacedName]map[clientReference]clientKeys{}}
-	r.Grants.Changed = r.changed
+	r.Grants.Changed, r.Deliveries.changed = r.changed, r.changed
 }
 
 // begin keeps the controller's queue, and has PayU asked nothing until all PayUTokens that there are were observed.

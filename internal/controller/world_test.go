@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -73,6 +74,7 @@ type world struct {
 	api       client.WithWatch // the API server as the operator sees it: tests put faults in its way
 	faults    *apiFaults
 	loans     *loans
+	pods      client.WithWatch // the API server as the operator sees it where it tells pods; nil is api
 	operator  *Reconciler
 	events    *eventLog
 	wakeAt    map[string]time.Time
@@ -118,8 +120,13 @@ func (w *world) restart() {
 	w.must(err)
 	w.api = w.loans.wrap(w.faults.wrap(w.user))
 	w.events = &eventLog{}
+	pods := w.pods
+	if pods == nil {
+		pods = w.api
+	}
 	w.operator = &Reconciler{
-		Client: w.api, Others: w.api, Live: w.api,
+		Deliveries: NewDeliveries(pods, pods, w.clock, prometheus.NewRegistry()),
+		Client:     w.api, Others: w.api, Live: w.api,
 		Grants: &grant.Registry{
 			Request: payuClient.Token, Now: w.clock.Now, Random: func() float64 { return 1 },
 			MayAsk:  func() bool { return true },
@@ -236,8 +243,15 @@ func (w *world) drainQueue() {
 	}
 }
 
-// settle waits until no request to PayU is in flight.
-func (w *world) settle() { w.operator.Grants.Wait() }
+// settle waits until no request to PayU is in flight, and all pods that wait to be told are.
+func (w *world) settle() {
+	w.operator.Grants.Wait()
+	for d := w.operator.Deliveries; d.queue.Len() > 0; {
+		namespace, _ := d.queue.Get()
+		d.serve(w.ctx, namespace)
+		d.queue.Done(namespace)
+	}
+}
 
 func (w *world) queue() queue { return *w.operator.queue.Load() }
 

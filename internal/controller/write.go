@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -40,6 +41,9 @@ func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Sec
 	written, f := r.apply(ctx, o, secret)
 	if f != nil {
 		return f
+	}
+	if !holdsSameData(o.secret, written) {
+		r.deliver(o)
 	}
 	o.wrote = v1alpha1.ConditionRefreshed
 	if repair {
@@ -164,4 +168,9 @@ func (r *Reconciler) patch(ctx context.Context, o *observation, secret *corev1.S
 	err = r.Client.Patch(ctx, secret, client.RawPatch(types.ApplyPatchType, whole), append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
 	o.notePace(err)
 	return secret, err
+}
+
+// holdsSameData reports whether a write has left the data of a Secret as they were.
+func holdsSameData(before, after *corev1.Secret) bool {
+	return before != nil && maps.EqualFunc(before.Data, after.Data, bytes.Equal)
 }

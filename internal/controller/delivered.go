@@ -1,0 +1,91 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+)
+
+// wantsPodsTold reports whether pods are to be told of each write of the target.
+func (o observation) wantsPodsTold() bool {
+	return o.obj.Spec.Target.Delivery == v1alpha1.DeliveryPrompt
+}
+
+// deliver has the pods told that mount the target, which was written.
+func (r *Reconciler) deliver(o *observation) {
+	if o.wantsPodsTold() {
+		r.Deliveries.add(o.notice(o.now))
+	}
+}
+
+func (o observation) notice(writtenAt time.Time) notice {
+	return notice{payUToken: client.ObjectKeyFromObject(o.obj), uid: o.obj.UID, secret: o.desired.Name, writtenAt: writtenAt}
+}
+
+// noteDelivery takes up what became of the last delivery. Where a process knows of none, the right to patch pods is looked at, and
+// a write of a former process, if pods may not have been told of it, is told again.
+func (r *Reconciler) noteDelivery(o *observation) {
+	name := client.ObjectKeyFromObject(o.obj)
+	if !o.wantsPodsTold() {
+		r.Deliveries.forget(name)
+		return
+	}
+	ended, waits := r.Deliveries.outcome(name, o.obj.UID, o.desired.Name)
+	o.delivered = ended
+	if waits || ended != nil && !ended.isOver(o.now) {
+		return
+	}
+	n := o.notice(time.Time{})
+	if age := o.now.Sub(o.held.Token.FetchedAt); o.held.Whole && age >= 0 && age < kubeletTurn {
+		n.writtenAt = o.now
+	}
+	r.Deliveries.add(n)
+}
+
+// isOver reports whether to look again for a right that was missing.
+func (e *outcome) isOver(now time.Time) bool {
+	at := e.lookAgainAt()
+	return !at.IsZero() && (!now.Before(at) || at.Sub(now) > lookAgainAfter)
+}
+
+// lookAgainAt returns when to look again for a right that is missing; zero if none is.
+func (e *outcome) lookAgainAt() time.Time {
+	if e == nil || e.failure == nil || e.failure.reason == v1alpha1.ReasonDeliveryFailed {
+		return time.Time{}
+	}
+	return e.at.Add(lookAgainAfter)
+}
+
+// conditionOfDelivery says whether pods are told of new tokens. What a former process said stays until this one knows.
+func (o observation) conditionOfDelivery(status *v1alpha1.PayUTokenStatus) {
+	switch {
+	case !o.wantsPodsTold():
+		status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionDelivered })
+	case o.delivered == nil:
+	case o.delivered.failure == nil:
+		o.set(status, metav1.Condition{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPodsTold,
+			Message: fmt.Sprintf("Pods that mount Secret %q are told of each new token", o.desired.Name)})
+	default:
+		o.set(status, metav1.Condition{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionFalse, Reason: o.delivered.failure.reason,
+			Message: o.delivered.failure.message})
+	}
+}
+
+// announceDelivery tells why pods are not told, when that is new.
+func (r *Reconciler) announceDelivery(ctx context.Context, obj *v1alpha1.PayUToken, before, after v1alpha1.PayUTokenStatus) {
+	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionDelivered), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionDelivered)
+	if is == nil || is.Status == metav1.ConditionTrue || was != nil && was.Reason == is.Reason {
+		return
+	}
+	r.Events.Eventf(obj, nil, corev1.EventTypeWarning, is.Reason, "TellPods", "%s", is.Message)
+	log.FromContext(ctx).Info("Pods are not told", "reason", is.Reason, "message", is.Message)
+}
