@@ -52,17 +52,17 @@ func (r *Reconciler) noteDelivery(o *observation) {
 }
 
 // isOver reports whether to look again for a right that was missing.
-func (e *outcome) isOver(now time.Time) bool {
-	at := e.lookAgainAt()
+func (o *outcome) isOver(now time.Time) bool {
+	at := o.lookAgainAt()
 	return !at.IsZero() && (!now.Before(at) || at.Sub(now) > lookAgainAfter)
 }
 
 // lookAgainAt returns when to look again for a right that is missing; zero if none is.
-func (e *outcome) lookAgainAt() time.Time {
-	if e == nil || e.failure == nil || e.failure.reason == v1alpha1.ReasonDeliveryFailed {
+func (o *outcome) lookAgainAt() time.Time {
+	if o == nil || o.failure == nil || o.failure.reason == v1alpha1.ReasonDeliveryFailed {
 		return time.Time{}
 	}
-	return e.at.Add(lookAgainAfter)
+	return o.at.Add(lookAgainAfter)
 }
 
 // conditionOfDelivery says whether pods are told of new tokens. What a former process said stays until this one knows.
