@@ -20,10 +20,11 @@ func (o observation) wantsPodsTold() bool {
 	return o.obj.Spec.Target.Delivery == v1alpha1.DeliveryPrompt
 }
 
-// deliver has the pods told that mount the target, which was written.
+// deliver has the pods told that mount the target, which has just been written: a pod that was told of another Secret since the pass
+// began does not know of this one.
 func (r *Reconciler) deliver(o *observation) {
 	if o.wantsPodsTold() {
-		r.Deliveries.add(o.notice(o.now))
+		r.Deliveries.add(o.notice(r.now()))
 	}
 }
 

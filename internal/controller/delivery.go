@@ -65,9 +65,11 @@ func (d *Deliveries) attempt(ctx context.Context, namespace string, notices []*n
 		return d.endAll(s, deliveryForbidden(namespace), err)
 	}
 	if !isSafe && s.any != "" {
-		fenced, err := isFenced(ctx, d.client, namespace, s.any)
-		if err != nil || !fenced {
-			return d.endAll(s, deliveryUnfenced(namespace), err)
+		switch fenced, err := isFenced(ctx, d.client, namespace, s.any); {
+		case err != nil:
+			return d.endAll(s, deliveryForbidden(namespace), err)
+		case !fenced:
+			return d.endAll(s, deliveryUnfenced(namespace), nil)
 		}
 		d.setSafe(namespace, true)
 	}
@@ -87,7 +89,7 @@ func deliveryUnfenced(namespace string) *failure {
 			"install the ValidatingAdmissionPolicy of the Helm chart (promptDelivery.enabled) or of config/prompt-delivery; until then %s", namespace, kubeletBrings)}
 }
 
-// endAll ends an attempt for all notices: with a failure, or if the API server did not answer, to be repeated.
+// endAll ends an attempt for all notices: with a failure, or to be repeated, if the API server gave another error than Forbidden.
 func (d *Deliveries) endAll(s *survey, f *failure, err error) map[*notice]*result {
 	for n, r := range s.results {
 		switch {
@@ -118,7 +120,7 @@ func (d *Deliveries) look(ctx context.Context, namespace string, s *survey) erro
 				continue
 			}
 			r.mounting++
-			told := !pod.toldAt.Before(n.writtenAt) && !pod.toldAt.After(now)
+			told := pod.toldAt.After(n.writtenAt) && !pod.toldAt.After(now)
 			if _, failed := n.failed[pod.name]; !told && !failed && !n.writtenAt.IsZero() {
 				s.wants[pod.name] = append(s.wants[pod.name], n)
 			}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -38,11 +41,8 @@ func newPodWorld(t *testing.T) *world {
 func newPromptWorld(t *testing.T) (*world, *podFaults) {
 	t.Helper()
 	w := newPodWorld(t)
-	operator, faults := w.mayPatchPodsOnly(), &podFaults{}
-	t.Cleanup(w.fence())
-	w.pod("a-pod-without-a-secret")
-	w.awaitFence(operator, "a-pod-without-a-secret")
-	w.pods = faults.wrap(operator)
+	faults := &podFaults{clock: w.clock}
+	w.pods = faults.wrap(w.fenced())
 	w.restart()
 	return w, faults
 }
@@ -50,6 +50,7 @@ func newPromptWorld(t *testing.T) (*world, *podFaults) {
 // podFaults counts requests about pods, and makes them fail.
 type podFaults struct {
 	mu      sync.Mutex
+	clock   *clocktesting.FakePassiveClock // goes on with each list, as clocks do
 	lists   int
 	patches []string // of pods, dry runs left out
 	reviews int
@@ -90,6 +91,7 @@ func (f *podFaults) listed() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lists++
+	f.clock.SetTime(f.clock.Now().Add(time.Microsecond))
 	if f.onList != nil {
 		return f.onList()
 	}
@@ -313,8 +315,8 @@ func TestARightThatIsMissingIsSaid(t *testing.T) {
 func TestAnUnfencedRightIsNotUsed(t *testing.T) {
 	t.Parallel()
 	w := newPodWorld(t)
-	faults := &podFaults{}
-	w.pods = faults.wrap(w.mayPatchPodsOnly())
+	faults := &podFaults{clock: w.clock}
+	w.pods = faults.wrap(w.unfenced())
 	w.restart()
 	w.pod("mounts", mounting("links"))
 	w.create("links", prompt)
@@ -334,12 +336,12 @@ func TestAnUnfencedRightIsNotUsed(t *testing.T) {
 		t.Errorf("the pod has annotations: %v", pod.Annotations)
 	}
 
-	t.Cleanup(w.fence())
-	w.awaitFence(w.pods, "mounts")
+	behind := faults.wrap(w.fenced())
+	w.operator.Deliveries.client, w.operator.Deliveries.live = behind, behind
 	w.pass(90 * time.Second)
 	w.expectDelivered("links", "True/PodsTold")
 	w.renew("links")
-	if got := faults.take(); !slices.Equal(slices.Compact(got), []string{"mounts"}) {
+	if got := slices.Compact(faults.take()); !slices.Equal(got, []string{"mounts"}) { // of the former write and of this one
 		t.Errorf("told %v behind the fence", got)
 	}
 }
@@ -453,5 +455,151 @@ func TestPodsAreToldAgainWhereTheAPIServerDoesNotAnswer(t *testing.T) {
 				t.Errorf("tried %v after a minute", got)
 			}
 		})
+	}
+}
+
+func TestAPodThatWasToldOfAnotherSecretMeanwhileIsTold(t *testing.T) {
+	t.Parallel()
+	w, faults := newPromptWorld(t)
+	w.pod("mounts-both", mounting("links", "payouts"))
+	w.create("links", prompt)
+	w.run()
+	faults.take()
+	w.faults.set(nil, func(secret string) error { // payouts is told while the pass over links is on its way to the API server
+		if secret == "links" {
+			w.clock.SetTime(w.clock.Now().Add(time.Millisecond))
+			w.must(annotate(w.ctx, w.pods, w.namespace, "mounts-both", v1alpha1.AnnotationTokenWrittenAt, w.clock.Now().Format(writtenAtLayout)))
+			w.clock.SetTime(w.clock.Now().Add(time.Millisecond))
+		}
+		return nil
+	})
+	w.renew("links")
+	w.faults.set(nil, nil)
+	at, err := time.Parse(time.RFC3339Nano, w.told("mounts-both"))
+	if err != nil || w.clock.Now().Sub(at) >= time.Millisecond {
+		t.Errorf("the pod was told %s before the Secret was written (%v)", w.clock.Now().Sub(at), err)
+	}
+}
+
+// TestAHangInOneNamespaceKeepsNoOtherWaiting has the deliveries run as the manager has them run.
+func TestAHangInOneNamespaceKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	w, faults := newPromptWorld(t)
+	hanging, release := make(chan string, 100), make(chan struct{})
+	faults.set(nil, func(pod string) error {
+		if strings.HasPrefix(pod, "hangs") {
+			faults.mu.Unlock()
+			defer faults.mu.Lock()
+			hanging <- pod
+			<-release
+		}
+		return nil
+	})
+	other := w.namespace
+	w.pod("mounts", mounting("links"))
+	stuck, err := cluster.Namespace(w.ctx)
+	w.must(err)
+	w.namespace = stuck
+	w.allowPods(w.pods, account)
+	for i := range 20 {
+		w.pod(fmt.Sprintf("hangs-%d", i), mounting("links"))
+	}
+	d := w.operator.Deliveries
+	ctx, stop := context.WithCancel(w.ctx)
+	ended := make(chan error)
+	go func() { ended <- d.Start(ctx) }()
+	d.add(notice{payUToken: types.NamespacedName{Namespace: stuck, Name: "links"}, secret: "links", writtenAt: w.clock.Now()})
+	<-hanging
+	w.namespace = other
+	d.add(notice{payUToken: types.NamespacedName{Namespace: other, Name: "links"}, secret: "links", writtenAt: w.clock.Now()})
+	w.await("the pod of the other namespace to be told", func(context.Context) error {
+		if w.told("mounts") == "" {
+			return fmt.Errorf("it was not")
+		}
+		return nil
+	})
+
+	// What waits when the operator stops is told before it has stopped.
+	w.clock.SetTime(w.clock.Now().Add(time.Second))
+	before := w.told("mounts")
+	d.add(notice{payUToken: types.NamespacedName{Namespace: other, Name: "links"}, secret: "links", writtenAt: w.clock.Now()})
+	stop()
+	close(release)
+	w.must(<-ended)
+	if w.told("mounts") == before {
+		t.Error("the operator stopped before it had told a pod")
+	}
+}
+
+// TestPodsAreListedInPages counts what one write costs in a namespace with many pods. PODS=5000 has it print bytes and memory, too.
+func TestPodsAreListedInPages(t *testing.T) {
+	t.Parallel()
+	pods := 1100
+	if given := os.Getenv("PODS"); given != "" {
+		_, err := fmt.Sscan(given, &pods)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, faults := newPromptWorld(t)
+	var creating sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for i := range pods {
+		slots <- struct{}{}
+		creating.Go(func() {
+			defer func() { <-slots }()
+			w.pod(fmt.Sprintf("pod-%d", i), mounting("other"), func(pod *corev1.Pod) {
+				pod.Annotations = map[string]string{"padding": strings.Repeat("x", 4000)}
+			})
+		})
+	}
+	creating.Wait()
+	for i := range 3 {
+		w.pod(fmt.Sprintf("mounts-%d", i), mounting("links"))
+	}
+	w.create("links", prompt)
+	w.run()
+	faults.take()
+	most := peakMemory(t)
+	w.renew("links")
+	bytes := most()
+	pages := (pods + 4 + podsPerPage - 1) / podsPerPage
+	if faults.lists != pages {
+		t.Errorf("%d requests for the list of %d pods, want %d", faults.lists, pods+4, pages)
+	}
+	if got := faults.take(); len(got) != 3 {
+		t.Errorf("patched %d pods, want 3", len(got))
+	}
+	t.Logf("%d pods: %d pages, 3 patches, %.1f MiB of heap more at most", pods, pages, float64(bytes)/(1<<20))
+}
+
+// peakMemory returns a function that tells how much the heap has grown at most since.
+func peakMemory(t *testing.T) func() uint64 {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse
+	}
+	runtime.GC()
+	before, most := heap(), uint64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			most = max(most, heap())
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	t.Helper()
+	return func() uint64 {
+		close(stop)
+		<-stopped
+		return most - min(before, most)
 	}
 }

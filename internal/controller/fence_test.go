@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,41 +40,68 @@ func readFence() (*admissionv1.ValidatingAdmissionPolicy, *admissionv1.Validatin
 	return policy, binding, yaml.UnmarshalStrict([]byte(documents[1]), binding)
 }
 
-const account = "payu-token-operator"
+// account is whom the policy restricts: one ServiceAccount for all tests.
+var account = types.NamespacedName{Namespace: "default", Name: "payu-token-operator"}
 
-// mayPatchPodsOnly returns the API server as a ServiceAccount of the world's namespace sees it, which may list and patch its pods.
-func (w *world) mayPatchPodsOnly() client.WithWatch {
+// theFence applies the policy of config/prompt-delivery, once, and returns the API server as the operator's account sees it.
+var theFence = sync.OnceValues(func() (client.WithWatch, error) {
+	ctx := context.Background()
+	policy, binding, err := readFence()
+	if err != nil {
+		return nil, err
+	}
+	binding.Spec.ParamRef.Namespace = account.Namespace
+	user, err := cluster.AddServiceAccount(account.Namespace, account.Name)
+	if err != nil {
+		return nil, err
+	}
+	return user.Client, errors.Join(
+		cluster.Client.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: binding.Spec.ParamRef.Name},
+			Data: map[string]string{"name": account.Name, "namespace": account.Namespace}}),
+		cluster.Client.Create(ctx, policy), cluster.Client.Create(ctx, binding))
+})
+
+// fenced returns the API server as an account sees it that may do all with the pods of the world's namespace, but for the fence.
+func (w *world) fenced() client.WithWatch {
 	w.Helper()
-	user, err := cluster.AddServiceAccount(w.namespace, account)
+	operator, err := theFence()
 	w.must(err)
-	w.must(w.user.Create(w.ctx, &rbacv1.Role{ObjectMeta: w.meta("pods"), Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"pods", "pods/status", "pods/ephemeralcontainers"}, Verbs: []string{"*"}}}}))
-	w.must(w.user.Create(w.ctx, &rbacv1.RoleBinding{ObjectMeta: w.meta("pods"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "pods"},
-		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: w.namespace}}}))
-	w.await("the right to list pods", func(ctx context.Context) error {
-		return user.Client.List(ctx, &corev1.PodList{}, client.InNamespace(w.namespace))
+	w.allowPods(operator, account)
+	w.pod("a-pod-without-a-secret")
+	w.await("the fence", func(ctx context.Context) error {
+		fenced, err := isFenced(ctx, operator, w.namespace, "a-pod-without-a-secret")
+		if err == nil && !fenced {
+			err = errors.New("it is not in force")
+		}
+		return err
 	})
+	return operator
+}
+
+// unfenced returns the API server as another account sees it, with the same rights.
+func (w *world) unfenced() client.WithWatch {
+	w.Helper()
+	name := types.NamespacedName{Namespace: w.namespace, Name: "unfenced"}
+	user, err := cluster.AddServiceAccount(name.Namespace, name.Name)
+	w.must(err)
+	w.allowPods(user.Client, name)
 	return user.Client
+}
+
+// allowPods lets an account do all with the pods of the world's namespace.
+func (w *world) allowPods(c client.Client, account types.NamespacedName) {
+	w.Helper()
+	w.must(client.IgnoreAlreadyExists(w.user.Create(w.ctx, &rbacv1.Role{ObjectMeta: w.meta("pods"), Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods", "pods/status", "pods/ephemeralcontainers"}, Verbs: []string{"*"}}}})))
+	w.must(w.user.Create(w.ctx, &rbacv1.RoleBinding{ObjectMeta: w.meta(account.Name), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "pods"},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: account.Name, Namespace: account.Namespace}}}))
+	w.await("the right to list pods", func(ctx context.Context) error {
+		return c.List(ctx, &corev1.PodList{}, client.InNamespace(w.namespace))
+	})
 }
 
 func (w *world) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: w.namespace, Name: name}
-}
-
-// fence applies the policy of config/prompt-delivery to the account of the world's namespace.
-func (w *world) fence() (remove func()) {
-	w.Helper()
-	policy, binding, err := readFence()
-	w.must(err)
-	policy.Name = "fence-" + w.namespace
-	binding.Name, binding.Spec.PolicyName, binding.Spec.ParamRef.Namespace = policy.Name, policy.Name, w.namespace
-	w.must(w.user.Create(w.ctx, &corev1.ConfigMap{ObjectMeta: w.meta(binding.Spec.ParamRef.Name), Data: map[string]string{"name": account, "namespace": w.namespace}}))
-	w.must(w.user.Create(w.ctx, policy))
-	w.must(w.user.Create(w.ctx, binding))
-	return func() {
-		_ = w.user.Delete(context.Background(), binding)
-		_ = w.user.Delete(context.Background(), policy)
-	}
 }
 
 // await calls something until it works.
@@ -85,18 +114,6 @@ func (w *world) await(what string, try func(context.Context) error) {
 	}); err != nil {
 		w.Fatalf("%s: %v", what, last)
 	}
-}
-
-// awaitFence waits until the policy is in force.
-func (w *world) awaitFence(pods client.Client, pod string) {
-	w.Helper()
-	w.await("the fence", func(ctx context.Context) error {
-		fenced, err := isFenced(ctx, pods, w.namespace, pod)
-		if err == nil && !fenced {
-			err = fmt.Errorf("it is not in force")
-		}
-		return err
-	})
 }
 
 type podEdit func(*corev1.Pod)
@@ -138,13 +155,10 @@ func (w *world) told(name string) string {
 func TestTheFence(t *testing.T) {
 	t.Parallel()
 	w := newPodWorld(t)
-	operator := w.mayPatchPodsOnly()
-	defer w.fence()()
+	operator := w.fenced()
 	w.pod("first", func(pod *corev1.Pod) {
 		pod.Labels, pod.Annotations = map[string]string{"app": "shop"}, map[string]string{"kept": "as it is"}
 	})
-	w.awaitFence(operator, "first")
-
 	const ours = `"auth.payu.in/token-written-at": "2026-11-26T17:00:00.000000001Z"`
 	refused := map[string]string{
 		"a spec":                    `{"spec": {"containers": [{"name": "app", "image": "evil"}]}}`,
