@@ -44,6 +44,7 @@ func TestReaders(t *testing.T) {
 			t.Run("sends the new token at the next call", func(t *testing.T) { sendsTheNewToken(newStory(t, r)) })
 			t.Run("survives a storm of updates", func(t *testing.T) { survivesAStorm(newStory(t, r)) })
 			t.Run("tries once more after a refusal", func(t *testing.T) { triesOnceMore(newStory(t, r)) })
+			t.Run("waits for a token that comes late", func(t *testing.T) { waitsForALateToken(newStory(t, r)) })
 			t.Run("does not insist", func(t *testing.T) { doesNotInsist(newStory(t, r)) })
 		})
 	}
@@ -124,11 +125,33 @@ func triesOnceMore(s *story) {
 	s.expect("200")
 }
 
+// waitsForALateToken has every token revoked some time before another one takes its place.
+func waitsForALateToken(s *story) {
+	const late, enough = 300 * time.Millisecond, 5
+	current, dead, served := 0, -1, 0
+	s.answer = func(n int) int {
+		if n == dead {
+			return http.StatusInternalServerError // it insists
+		}
+		if n%2 == 0 {
+			dead = n
+			time.AfterFunc(late, func() { s.locked(func() { current++; s.update(current) }) })
+			return http.StatusUnauthorized
+		}
+		served++
+		current++
+		s.update(current)
+		return http.StatusOK
+	}
+	s.run(func() bool { return served >= enough })
+	s.expect("200")
+}
+
 // doesNotInsist has a dead token in the file and no other one: asking again would not help.
 func doesNotInsist(s *story) {
 	asked := 0
 	s.answer = func(int) int { asked++; return http.StatusUnauthorized }
-	s.run(func() bool { return asked >= enoughCalls })
+	s.run(func() bool { return asked >= 3 }) // each waits for another token
 	s.expect("401")
 	if most := len(s.printed) + 1; asked > most { // the reader is stopped at any moment
 		s.Errorf("%d requests for %d calls", asked, len(s.printed))

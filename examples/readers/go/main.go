@@ -29,11 +29,27 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || answer.StatusCode != http.StatusUnauthorized || r.Body != nil && r.GetBody == nil {
 		return answer, err
 	}
-	if fresh, err := b.token(); err == nil && fresh != token {
+	if fresh := b.newer(r.Context(), token); fresh != "" {
 		_ = answer.Body.Close()
 		return send(r, fresh)
 	}
 	return answer, nil // there is no newer token: the 401 is final
+}
+
+// newer waits for a moment until the file holds another token, and returns that; empty if none comes.
+func (b bearer) newer(ctx context.Context, token string) string {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for {
+		if fresh, err := b.token(); err == nil && fresh != token {
+			return fresh
+		}
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // token opens the file once more if it does not exist: the kubelet was just replacing its directory.

@@ -11,10 +11,18 @@ async function call(url, options = {}) {
   const token = await read();
   const answer = await send(url, options, token);
   if (answer.status !== 401) return answer;
-  const fresh = await read();
-  if (fresh === token) return answer; // there is no newer token: the 401 is final
+  const fresh = await newer(token);
+  if (!fresh) return answer; // there is no newer token: the 401 is final
   await answer.body?.cancel();
   return send(url, options, fresh);
+}
+
+// newer waits for a moment until the file holds another token, and returns that; nothing if none comes.
+async function newer(token) {
+  for (const deadline = Date.now() + 3000; Date.now() < deadline; await setTimeout(50)) {
+    const fresh = await read();
+    if (fresh !== token) return fresh;
+  }
 }
 
 // read opens the file once more if it does not exist: the kubelet was just replacing its directory.

@@ -16,10 +16,20 @@ def call(request: Request, file: str):
     try:
         return send(request, token)
     except HTTPError as refusal:
-        if refusal.code != 401 or (fresh := read(file)) == token:
+        if refusal.code != 401 or (fresh := newer(file, token)) is None:
             raise  # there is no newer token: the 401 is final
         refusal.close()
     return send(request, fresh)
+
+
+def newer(file: str, token: str):
+    """Waits for a moment until the file holds another token, and returns that; None if none comes."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        if (fresh := read(file)) != token:
+            return fresh
+        time.sleep(0.05)
+    return None
 
 
 def read(file: str) -> str:
