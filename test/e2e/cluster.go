@@ -41,6 +41,7 @@ type cluster struct {
 	restartAPIServer func(context.Context) error
 	restartKubelet   func(context.Context) error
 	kill             func(pod string) error
+	setSync          func(context.Context, time.Duration) error // how often the kubelets look at each pod
 }
 
 // runOnOwnNode has this program run once more, in a sandbox with a control group.
@@ -84,6 +85,9 @@ func inSandbox(ctx context.Context, o options, dir string, say func(string, ...a
 	args := []string{"--inside=" + dir, "--only=" + o.only}
 	if o.keep {
 		args = append(args, "--keep")
+	}
+	if o.long {
+		args = append(args, "--long")
 	}
 	if err := sandbox.Run(ctx, dir, os.Stderr, args...); err != nil {
 		return fmt.Errorf("the run in the sandbox: %w", err)
@@ -145,7 +149,7 @@ func runInside(ctx context.Context, end context.CancelCauseFunc, o options) erro
 		return err
 	}
 	c.load = func(ctx context.Context, i image) error { return n.Load(ctx, i.Archive) }
-	c.restartAPIServer, c.restartKubelet, c.kill = n.RestartAPIServer, n.RestartKubelet, n.Kill
+	c.restartAPIServer, c.restartKubelet, c.kill, c.setSync = n.RestartAPIServer, n.RestartKubelet, n.Kill, n.SetSyncFrequency
 	return prove(ctx, o, k, c, o.inside, say)
 }
 

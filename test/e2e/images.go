@@ -21,10 +21,11 @@ func (i image) split() (repository, tag string) {
 type images struct {
 	Operator, Upgraded           image // two versions of the operator
 	Simulator, Workload, Pausing image
+	Reader                       image // examples/readers/go
 }
 
 func (i images) all() []image {
-	return []image{i.Operator, i.Upgraded, i.Simulator, i.Workload, i.Pausing}
+	return []image{i.Operator, i.Upgraded, i.Simulator, i.Workload, i.Pausing, i.Reader}
 }
 
 // buildImages builds the operator's image as its users do, and the others with the same program. The prefix is that of
@@ -36,6 +37,7 @@ func buildImages(ctx context.Context, k kit, dir, prefix string) (images, error)
 		Simulator: image{prefix + "payu-simulator:e2e", filepath.Join(dir, "payu-simulator.tar")},
 		Workload:  image{prefix + "payu-e2e-workload:e2e", filepath.Join(dir, "workload.tar")},
 		Pausing:   image{prefix + "payu-e2e-pause:e2e", filepath.Join(dir, "pause.tar")},
+		Reader:    image{prefix + "payu-e2e-reader:e2e", filepath.Join(dir, "reader.tar")},
 	}
 	for version, made := range map[string]image{"e2e-1": built.Operator, "e2e-2": built.Upgraded} {
 		_, err := output(ctx, &k, "make", "--no-print-directory", "image-tar", "VERSION="+version, "IMAGE="+made.Name, "PLATFORMS=linux/"+runtime.GOARCH)
@@ -45,6 +47,7 @@ func buildImages(ctx context.Context, k kit, dir, prefix string) (images, error)
 	}
 	for folder, made := range map[string]image{
 		"cmd/payu-simulator": built.Simulator, "test/e2e/workload": built.Workload, "test/e2e/pause": built.Pausing,
+		"examples/readers/go": built.Reader,
 	} {
 		if err := k.pack(ctx, folder, dir, made); err != nil {
 			return images{}, err

@@ -37,6 +37,7 @@ type options struct {
 	only     string
 	keep     bool
 	keepLogs bool
+	long     bool
 	orSkip   bool
 	inside   string
 	check    bool
@@ -48,6 +49,7 @@ func main() {
 	pflag.StringVar(&o.only, "only", "", "play only the scenarios whose name holds this `text`, to look into one of them")
 	pflag.BoolVar(&o.keep, "keep", false, "leave everything running after the report, until Ctrl-C")
 	pflag.BoolVar(&o.keepLogs, "keep-logs", false, "leave the logs; after a failure they stay anyway")
+	pflag.BoolVar(&o.long, "long", false, "measure deliveries to pods over more than 100 renewals in each mode, in a quarter of an hour")
 	pflag.BoolVar(&o.orSkip, "or-skip", false, "where the machine does not allow the test, say so and exit with 0")
 	// These two are for the program to call itself with.
 	pflag.StringVar(&o.inside, "inside", "", "")

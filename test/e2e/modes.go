@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/calls"
 )
@@ -29,7 +24,7 @@ func (g gap) whole() time.Duration { return g.asking + g.writing + g.delivery }
 func measureGap(ctx context.Context, s *shop) (row, error) {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	written, err := s.watchSecret(watching)
+	written, err := s.watchSecret(watching, tokenName)
 	if err != nil {
 		return row{}, err
 	}
@@ -67,46 +62,13 @@ func measureGap(ctx context.Context, s *shop) (row, error) {
 
 // gapOf is the gap of one renewal.
 func gapOf(r calls.Renewal, former, next payutest.Issued, written time.Time) gap {
-	end := former.ExpiresAt
-	if !former.RevokedAt.IsZero() {
-		end = former.RevokedAt
+	return gap{max(0, next.IssuedAt.Sub(endOf(former))), written.Sub(next.IssuedAt), r.FirstNew.Sub(written)}
+}
+
+// endOf is when a token ended.
+func endOf(token payutest.Issued) time.Time {
+	if !token.RevokedAt.IsZero() {
+		return token.RevokedAt
 	}
-	return gap{max(0, next.IssuedAt.Sub(end)), written.Sub(next.IssuedAt), r.FirstNew.Sub(written)}
-}
-
-// writes is when tokens appeared in a Secret.
-type writes struct {
-	mu    sync.Mutex
-	times map[string]time.Time // by calls.Digest
-}
-
-func (w *writes) at(digest string) (time.Time, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	at, ok := w.times[digest]
-	return at, ok
-}
-
-// watchSecret notes when tokens appear in the shop's Secret, until ctx ends.
-func (s *shop) watchSecret(ctx context.Context) (*writes, error) {
-	w, err := s.client.Watch(ctx, &corev1.SecretList{}, client.InNamespace(s.namespace()), client.MatchingFields{"metadata.name": tokenName})
-	if err != nil {
-		return nil, err
-	}
-	seen := &writes{times: map[string]time.Time{}}
-	go func() {
-		for event := range w.ResultChan() {
-			secret, ok := event.Object.(*corev1.Secret)
-			if !ok {
-				continue
-			}
-			digest := calls.Digest(string(secret.Data[v1alpha1.KeyAccessToken]))
-			seen.mu.Lock()
-			if _, known := seen.times[digest]; !known {
-				seen.times[digest] = time.Now()
-			}
-			seen.mu.Unlock()
-		}
-	}()
-	return seen, nil
+	return token.ExpiresAt
 }

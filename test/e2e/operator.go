@@ -18,7 +18,12 @@ import (
 // install installs the operator, or upgrades it to the shop's present image, and waits until it is ready.
 func (s *shop) install(ctx context.Context) error {
 	repository, tag := s.image.split()
+	margin := s.proof.life(longSlack) / 2 // half of any life
+	if s.tokenLife != 0 {
+		margin = s.tokenLife / 2
+	}
 	values, err := json.Marshal(map[string]any{
+		"promptDelivery":     map[string]any{"enabled": s.scenario.consumers != nil},
 		"fullnameOverride":   s.release(),
 		"crds":               map[string]any{"install": s.firstCRD},
 		"image":              map[string]any{"repository": repository, "tag": tag},
@@ -26,7 +31,7 @@ func (s *shop) install(ctx context.Context) error {
 		"watchLabelSelector": shardLabel + "=" + s.shop,
 		"baseURLs":           map[string]any{"test": s.url},
 		"ca":                 map[string]any{"configMapName": caName},
-		"propagationMargin":  (s.proof.life(longSlack) / 2).String(), // half of any life
+		"propagationMargin":  margin.String(),
 	})
 	if err != nil {
 		return err

@@ -88,13 +88,31 @@ func (p *proof) entrance() string {
 // run sets up and plays the scenarios: first those that concern one shop only, all at once, then those that concern
 // all of them, one after another.
 func (p *proof) run(ctx context.Context) error {
-	chosen := p.chosen()
-	if len(chosen) == 0 {
+	chosen, deliveries := p.chosen(), p.chosenDeliveries()
+	if len(chosen)+len(deliveries) == 0 {
 		return fmt.Errorf("--only=%q: no scenario has such a name", p.only)
 	}
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
+	if len(chosen) > 0 {
+		if err := p.playAll(ctx, chosen); err != nil {
+			return err
+		}
+	}
+	if len(chosen) > 0 && len(deliveries) > 0 {
+		if err := p.startOver(ctx); err != nil {
+			return err
+		}
+	}
+	if len(deliveries) > 0 {
+		return p.playDeliveries(ctx, deliveries)
+	}
+	return nil
+}
+
+// playAll plays all scenarios but deliveries.
+func (p *proof) playAll(ctx context.Context, chosen []scenario) error {
 	if err := p.openAll(ctx, chosen); err != nil {
 		return err
 	}
@@ -133,10 +151,15 @@ func (p *proof) prepare(ctx context.Context) error {
 			return fmt.Errorf("loading image %s: %w", i.Name, err)
 		}
 	}
-	if err := p.clear(ctx); err != nil { // of what a run has left that was killed
+	return p.startOver(ctx)
+}
+
+// startOver deletes what there is, also what a run has left that was killed, and creates what all shops share.
+func (p *proof) startOver(ctx context.Context) error {
+	if err := p.clear(ctx); err != nil {
 		return err
 	}
-	p.entered = true
+	p.entered, p.shops = true, nil
 	var err error
 	if p.authority, err = newAuthority(); err != nil {
 		return err
@@ -203,6 +226,9 @@ func (p *proof) createNamespace(ctx context.Context, name string) error {
 func (p *proof) openAll(ctx context.Context, chosen []scenario) error {
 	for _, each := range chosen {
 		life := (p.life(slack) / time.Duration(max(1, each.divisor))).Round(time.Second)
+		if each.tokenLife != 0 {
+			life = each.tokenLife
+		}
 		p.shops = append(p.shops, &shop{proof: p, scenario: each, life: life, image: p.Images.Operator})
 	}
 	p.shops[0].firstCRD = true

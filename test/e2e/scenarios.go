@@ -19,7 +19,10 @@ type scenario struct {
 	mode     payutest.Mode // of PayU; empty is the default one
 	divisor  int           // tokens live for this part of the usual life; 0 is all of it
 	refused  bool          // the workload has to be
-	play     func(context.Context, *shop) (row, error)
+	// tokenLife, if it is not 0, is the life of tokens, and consumers are what uses them: see deliveries.
+	tokenLife time.Duration
+	consumers []consumer
+	play      func(context.Context, *shop) (row, error)
 }
 
 func scenarios() []scenario {
@@ -34,6 +37,11 @@ func scenarios() []scenario {
 		{name: "mode revoke-previous", shop: "revoke", mode: payutest.RevokePrevious, divisor: 2, play: measureGap},
 		{name: "operator gone (has to be refused)", shop: "gone", divisor: 3, refused: true, play: endOperator},
 	}
+}
+
+// chosenDeliveries are those of --only.
+func (p *proof) chosenDeliveries() []scenario {
+	return slices.DeleteFunc(deliveries(p.long), func(s scenario) bool { return !strings.Contains(s.name, p.only) })
 }
 
 // chosen are the scenarios of --only. What is played in all shops needs one that is calm.

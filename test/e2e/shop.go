@@ -53,7 +53,11 @@ func (s *shop) release() string { return "payu-token-operator-" + s.shop }
 
 // open sets all of it up, and returns when the workload's first call has worked.
 func (s *shop) open(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.startPayU, s.install, s.createToken, s.startWorkload} {
+	steps := []func(context.Context) error{s.startPayU, s.install, s.createToken, s.startWorkload}
+	if s.scenario.consumers != nil {
+		steps = []func(context.Context) error{s.startPayU, s.install, s.openConsumers}
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("opening shop %q: %w", s.shop, err)
 		}
@@ -167,20 +171,36 @@ func (s *shop) awaitReady(ctx context.Context, namespace, name string) error {
 
 // startWorkload starts the workload and follows what it does.
 func (s *shop) startWorkload(ctx context.Context) error {
-	pod := s.pod(s.namespace(), "workload", nil, s.Images.Workload, map[string]corev1.VolumeSource{
-		"/var/run/payu": {Secret: &corev1.SecretVolumeSource{SecretName: tokenName}},
-		"/ca":           {ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: caName}}},
-	}, "--url="+s.url+"/resource?scope="+scope, "--ca-file=/ca/ca.crt", "--token-file=/var/run/payu/"+v1alpha1.KeyAccessToken)
-	if err := s.client.Create(ctx, pod); err != nil {
+	if err := s.createWorkload(ctx, "workload", tokenName, &s.tape); err != nil {
 		return err
 	}
-	s.tape.source = s.podURL(pod.Namespace, pod.Name, 8080) + "/calls"
-	s.tape.http = s.http
-	return await(ctx, patience, "the workload's first call has worked", func(ctx context.Context) (bool, error) {
-		err := s.tape.update(ctx)
-		list := s.tape.since(0)
-		return len(list) > 0 && list[len(list)-1].Worked(), err
-	})
+	return s.awaitFirstCall(ctx)(&s.tape)
+}
+
+// createWorkload creates a pod that uses the token in a Secret, and has a tape tell what it does.
+func (s *shop) createWorkload(ctx context.Context, name, secret string, t *tape) error {
+	pod := s.pod(s.namespace(), name, nil, s.Images.Workload, map[string]corev1.VolumeSource{
+		"/var/run/payu": {Secret: &corev1.SecretVolumeSource{SecretName: secret}},
+		"/ca":           {ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: caName}}},
+	}, "--url="+s.url+"/resource?scope="+scope, "--ca-file=/ca/ca.crt", "--token-file=/var/run/payu/"+v1alpha1.KeyAccessToken)
+	t.source = s.podURL(pod.Namespace, pod.Name, 8080) + "/calls"
+	t.http = s.http
+	return s.client.Create(ctx, pod)
+}
+
+// awaitFirstCall waits until a workload's first call has worked.
+func (s *shop) awaitFirstCall(ctx context.Context) func(*tape) error {
+	return func(t *tape) error {
+		return await(ctx, patience, "the workload's first call has worked", func(ctx context.Context) (bool, error) {
+			err := t.update(ctx)
+			list := t.since(0)
+			return len(list) > 0 && list[len(list)-1].Worked(), err
+		})
+	}
+}
+
+func metaOf(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name}
 }
 
 // due waits until the PayUToken says when its next renewal is, later than the one before, and returns that moment.

@@ -162,6 +162,15 @@ func (n *Node) RestartKubelet(ctx context.Context) error {
 	})
 }
 
+// SetSyncFrequency has the kubelet look at each pod so often: it is restarted with another configuration.
+func (n *Node) SetSyncFrequency(ctx context.Context, every time.Duration) error {
+	n.config.SyncFrequency = every.String()
+	if err := n.render("kubelet.yaml", "kubelet.yaml", settings{Config: n.config}); err != nil {
+		return err
+	}
+	return n.RestartKubelet(ctx)
+}
+
 func get(ctx context.Context, url string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
