@@ -40,6 +40,8 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 func (b bearer) newer(ctx context.Context, token string) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		if fresh, err := b.token(); err == nil && fresh != token {
 			return fresh
@@ -47,7 +49,7 @@ func (b bearer) newer(ctx context.Context, token string) string {
 		select {
 		case <-ctx.Done():
 			return ""
-		case <-time.After(50 * time.Millisecond):
+		case <-tick.C:
 		}
 	}
 }
