@@ -17,7 +17,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/prometheus/client_model v0.6.3 // indirect
+require github.com/prometheus/client_model v0.6.3
 
 require (
 	github.com/Azure/go-ansiterm v0.0.0-20250102033503-faa5f7b0171c // indirect

@@ -20,6 +20,7 @@ type createOptions struct {
 	scopes      []string
 	credentials string
 	target      string
+	delivery    string
 	envFile     string
 	print       *genericclioptions.PrintFlags
 }
@@ -44,12 +45,14 @@ it before you commit it. It is not printed on a terminal.`,
 	flags.StringSliceVar(&o.scopes, "scopes", nil, "what the token may be used for: `scopes`, separated by commas")
 	flags.StringVar(&o.credentials, "credentials", "payu-credentials", "`name` of the Secret with the client ID and client secret")
 	flags.StringVar(&o.target, "target", "", "`name` of the Secret that the token is written to; by default the name of the PayUToken")
+	flags.StringVar(&o.delivery, "delivery", "", "how new tokens get into the files of pods: Eventual (the default) or Prompt")
 	flags.StringVar(&o.envFile, "from-env-file", "", "also print the credentials Secret, from the lines client_id=… and client_secret=… of this `file`")
 	addPrintFlags(command, o.print)
 	for _, required := range []string{"environment", "scopes"} {
 		_ = command.MarkFlagRequired(required) // the flag exists
 	}
 	completeFlag(command, "environment", cobra.FixedCompletions([]string{"Test", "Production"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(command, "delivery", cobra.FixedCompletions([]string{string(v1alpha1.DeliveryEventual), string(v1alpha1.DeliveryPrompt)}, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(command, "scopes", completeScopes)
 	return command
 }
@@ -102,7 +105,7 @@ func (o *createOptions) token(name string) *v1alpha1.PayUToken {
 		Spec: v1alpha1.PayUTokenSpec{
 			Environment:          v1alpha1.Environment(o.environment),
 			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(o.credentials)},
-			Target:               v1alpha1.Target{Name: v1alpha1.SecretName(o.target)},
+			Target:               v1alpha1.Target{Name: v1alpha1.SecretName(o.target), Delivery: v1alpha1.Delivery(o.delivery)},
 		},
 	}
 	for _, scope := range o.scopes {

@@ -21,12 +21,19 @@ func TestCreateRefusesWhatTheAPIServerWould(t *testing.T) {
 		{[]string{"Links_1", "--scopes=read_bills"}, `"Links_1" cannot be the name of a PayUToken`},
 		{[]string{"links", "--scopes=read_bills", "--target=Links_1"}, `"Links_1" cannot be the name of a Secret (--target)`},
 		{[]string{"links", "--scopes=read_bills", "--credentials=Links_1"}, `"Links_1" cannot be the name of a Secret (--credentials)`},
+		{[]string{"links", "--scopes=read_bills", "--delivery=prompt"}, "spec.target.delivery should be one of [Eventual Prompt]"},
 		{[]string{"links", "--scopes=read_bills", "-n", "Shop_1"}, `"Shop_1" cannot be the name of a namespace`},
 		{[]string{"links", "--scopes=read_bills", "--target=payu-credentials"}, `the target Secret must not be the credentials Secret "payu-credentials"`},
 		{[]string{"payu-credentials", "--scopes=read_bills"}, `the target Secret must not be the credentials Secret "payu-credentials"`},
 	} {
 		s.run(append([]string{"create", "--environment=Test"}, test.args...)...).wantError(t, test.want)
 	}
+}
+
+func TestCreateWithDelivery(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.run("create", "links", "--environment=Test", "--scopes=read_bills", "--delivery=Prompt").want(t, 0, "  target:\n    delivery: Prompt\n")
 }
 
 // What looks wrong about credentials is said where it can still be mended, and not among the manifests.

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
@@ -81,6 +83,23 @@ func TestStatus(t *testing.T) {
 	if strings.Index(got.stdout, "first") > strings.Index(got.stdout, "second") {
 		t.Errorf("the last event does not come first:\n%s", got.stdout)
 	}
+}
+
+// Where pods are told of new tokens, status says which was, and when.
+func TestStatusOfDelivery(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.targetOf(s.create("links", s.ready(54*time.Minute), func(p *v1alpha1.PayUToken) { p.Spec.Target.Delivery = v1alpha1.DeliveryPrompt },
+		func(p *v1alpha1.PayUToken) {
+			p.Status.Conditions = append(p.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionFalse,
+				Reason: v1alpha1.ReasonDeliveryFailed, Message: "1 of 2 pods could not be told", LastTransitionTime: metav1.NewTime(s.clock.Now())})
+		}))
+	s.pod("shop-1", "links")
+	at := s.clock.Now().Add(-3 * time.Minute).UTC().Format(time.RFC3339Nano)
+	check(t, cluster.Client.Patch(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "shop-1"}},
+		client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"`+v1alpha1.AnnotationTokenWrittenAt+`": "`+at+`"}}}`))))
+	s.run("status", "links").want(t, 0, "pod shop-1  app  directory  /var/run/payu  told of this token 3m ago\n",
+		"What to do\n  Nothing about pods that were not told once", "Delivered  False  DeliveryFailed")
 }
 
 func TestStatusOfTrouble(t *testing.T) {

@@ -41,6 +41,7 @@ func TestOnAnAPIServer(t *testing.T) {
 		t.Run("accepts "+values, func(t *testing.T) { expectAccepted(t, c, values) })
 	}
 	t.Run("life", func(t *testing.T) { testLife(t, c) })
+	t.Run("prompt delivery", func(t *testing.T) { testPromptDelivery(t, c) })
 }
 
 // createNamespace makes a namespace of the strictest Pod Security.

@@ -28,7 +28,7 @@ var (
 	update   = flag.Bool("update", false, "write the golden files anew")
 	helmPath string
 	// valueSets are the files in testdata/values.
-	valueSets = []string{"default", "namespaced", "sharded", "everything"}
+	valueSets = []string{"default", "namespaced", "sharded", "everything", "prompt"}
 )
 
 func TestMain(m *testing.M) {
@@ -71,9 +71,17 @@ func helm(t *testing.T, args ...string) (string, error) {
 // to be named: that of a Helm built by the go command is 1.20.
 func template(t *testing.T, values string, more ...string) (string, error) {
 	t.Helper()
-	args := []string{"template", release, chart, "--namespace", namespace, "--kube-version", "1.29.0",
+	args := []string{"template", release, chart, "--namespace", namespace, "--kube-version", oldestFor(values),
 		"--values", filepath.Join("testdata", "values", values+".yaml")}
 	return helm(t, append(args, more...)...)
+}
+
+// oldestFor returns the oldest Kubernetes that the chart supports with a value set.
+func oldestFor(values string) string {
+	if values == "prompt" {
+		return "1.30.0"
+	}
+	return "1.29.0"
 }
 
 // render returns the objects of a value set.

@@ -16,7 +16,7 @@ import (
 func TestLint(t *testing.T) {
 	t.Parallel()
 	for _, values := range valueSets {
-		out, err := helm(t, "lint", "--strict", "--kube-version", "1.29.0", "--values", filepath.Join("testdata", "values", values+".yaml"), chart)
+		out, err := helm(t, "lint", "--strict", "--kube-version", oldestFor(values), "--values", filepath.Join("testdata", "values", values+".yaml"), chart)
 		if err != nil || strings.Contains(out, "[WARNING]") || strings.Contains(out, "[ERROR]") {
 			t.Errorf("with the values %s: %v\n%s", values, err, out)
 		}

@@ -29,6 +29,8 @@ func TestRefusals(t *testing.T) {
 		"leaderElection.enabled=false":                              "several operators would do the same work. Enable it, or set replicas to 1",
 		"ca.configMapName=a,ca.secretName=b":                        "ca.configMapName and ca.secretName are both set",
 		"metrics.serviceMonitor.enabled=true,metrics.enabled=false": "Enable metrics too",
+		"promptDelivery.enabled=true":                               "promptDelivery.enabled needs Kubernetes 1.30 or newer, for its ValidatingAdmissionPolicy, and this is v1.29.0. Set it to false",
+		"promptDelivery.enable=true":                                "'enable' not allowed",
 	} {
 		_, err := template(t, "default", "--set", setting)
 		if err == nil || !strings.Contains(err.Error(), want) {

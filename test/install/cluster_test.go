@@ -2,6 +2,7 @@ package install_test
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,7 +47,9 @@ func TestOnAnAPIServer(t *testing.T) {
 // tool finds nothing to do.
 func expectApplied(t *testing.T, c *testcluster.Cluster, folder string) {
 	t.Helper()
-	folder = root + "/" + folder
+	if !filepath.IsAbs(folder) {
+		folder = filepath.Join(root, folder)
+	}
 	out := must(c.Kubectl(t.Context(), "apply", "--server-side", "--validate=strict", "-k", folder))(t)
 	if got, want := strings.Count(out, " serverside-applied\n"), len(parse(t, must(c.Kubectl(t.Context(), "kustomize", folder))(t))); got != want {
 		t.Errorf("of %d objects the API server took %d:\n%s", want, got, out)

@@ -23,6 +23,7 @@ var contract = map[string][]string{
 	"payu_token_requests_total":               {"environment", "outcome"},
 	"payu_token_request_duration_seconds":     {"environment"},
 	"payu_token_overdue":                      nil,
+	"payu_token_deliveries_total":             {"outcome"},
 }
 
 // ofScrape are the labels that Prometheus adds, as docs/monitoring.md has it.

@@ -108,3 +108,11 @@ rules:
   resources: [events]
   verbs: [create]
 {{- end }}
+
+{{/* What spec.target.delivery: Prompt needs, as in config/prompt-delivery/role.yaml. */}}
+{{- define "operator.podRules" -}}
+rules:
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, patch]
+{{- end }}

@@ -1,7 +1,10 @@
 package screen
 
 import (
+	"slices"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
@@ -25,6 +28,8 @@ var causes = map[string]string{
 func Cause(reason string) string { return causes[reason] }
 
 const (
+	kubeletBrings = "the kubelet updates the files of these pods within about two minutes."
+
 	retries = "The operator keeps trying. If the failure persists, check PayU's status, DNS, proxy and egress rules."
 	findOne = "Check that the operator runs, and watches this PayUToken (--watch-namespaces, --watch-label-selector):"
 )
@@ -56,6 +61,13 @@ var remedies = map[string]string{
 	v1alpha1.ReasonSuspended:       "The token is not renewed while spec.suspend is true. To resume:",
 	v1alpha1.ReasonTokenReused:     "Nothing: PayU issues a new token within seconds.",
 
+	v1alpha1.ReasonDeliveryForbidden: "Ask the platform team to let the operator list and patch pods in namespace {namespace}: promptDelivery.enabled of its Helm " +
+		"chart, or its component config/prompt-delivery. Until then " + kubeletBrings,
+	v1alpha1.ReasonDeliveryUnfenced: "Ask the platform team to install the ValidatingAdmissionPolicy of the operator's Helm chart (promptDelivery.enabled) or of " +
+		"config/prompt-delivery. Until then " + kubeletBrings + " To see which policies there are:",
+	v1alpha1.ReasonDeliveryFailed: "Nothing about pods that were not told once: " + kubeletBrings + " If pods are not told at each renewal, fix what the " +
+		"condition Delivered names, such as an admission rule that refuses changes of pods.",
+
 	reasonExpired: findOne,
 	reasonOverdue: findOne,
 	reasonNotSeen: findOne,
@@ -75,8 +87,11 @@ const (
 
 	label            = "kubectl label secret {credentials} -n {namespace} --overwrite " + v1alpha1.LabelCredentials + "=true"
 	writeCredentials = "kubectl create secret generic {credentials} -n {namespace} --from-env-file=payu.env --dry-run=client -o yaml | kubectl apply -f -"
-	refresh          = "kubectl payutoken refresh {name} -n {namespace}"
-	findOperator     = "kubectl get pods -A -l app.kubernetes.io/name=payu-token-operator"
+	askForPrompt     = "PayU reuses tokens: a new one exists only once the old one has expired, and until the kubelet updates the files of the pods, within " +
+		"about two minutes, these have no valid token. If the platform team allows it (promptDelivery.enabled), have new tokens in the files within seconds:"
+	prompt       = `kubectl patch payutoken {name} -n {namespace} --type=merge -p '{"spec":{"target":{"delivery":"Prompt"}}}'`
+	refresh      = "kubectl payutoken refresh {name} -n {namespace}"
+	findOperator = "kubectl get pods -A -l app.kubernetes.io/name=payu-token-operator"
 )
 
 // commands help to apply the remedies.
@@ -89,20 +104,45 @@ var commands = map[string]string{
 	v1alpha1.ReasonUnauthorizedClient:  refresh,
 	v1alpha1.ReasonTargetConflict:      "kubectl describe secret {target} -n {namespace}",
 	v1alpha1.ReasonSuspended:           "kubectl payutoken resume {name} -n {namespace}",
+	v1alpha1.ReasonDeliveryUnfenced:    "kubectl get validatingadmissionpolicies -l app.kubernetes.io/part-of=payu-token-operator",
 
 	reasonExpired: findOperator,
 	reasonOverdue: findOperator,
 	reasonNotSeen: findOperator,
 }
 
-// remedyOf returns what to do about a verdict, in words and, if one helps, as a command. Both are empty if all is well.
-func remedyOf(r Report, v Verdict) (words, command string) {
+// advice is what to do, in words and, if one helps, as a command.
+type advice struct{ words, command string }
+
+// remediesOf returns what to do about a verdict, and about the delivery of tokens to pods: none if all is well.
+func remediesOf(r Report, v Verdict) (list []advice) {
 	t := r.Token
 	ref := t.Spec.CredentialsSecretRef
 	names := strings.NewReplacer("{name}", t.Name, "{namespace}", t.Namespace, "{target}", t.TargetName(),
 		"{credentials}", string(ref.Name), "{id}", string(ref.ClientIDKey), "{secret}", string(ref.ClientSecretKey))
-	words, command = adviceOn(r, v)
-	return names.Replace(words), names.Replace(command)
+	about := func(words, command string) {
+		if words != "" {
+			list = append(list, advice{names.Replace(words), names.Replace(command)})
+		}
+	}
+	about(adviceOn(r, v))
+	about(adviceOnDelivery(r, v))
+	return list
+}
+
+// adviceOnDelivery returns how new tokens get into the files of pods sooner, with names in braces.
+func adviceOnDelivery(r Report, v Verdict) (words, command string) {
+	delivered, refreshed := condition(r.Token, v1alpha1.ConditionDelivered), condition(r.Token, v1alpha1.ConditionRefreshed)
+	mounts := slices.ContainsFunc(r.Uses, func(u Use) bool { return u.Way == Directory })
+	switch {
+	case r.Token.Spec.Target.Delivery == v1alpha1.DeliveryPrompt:
+		if delivered != nil && delivered.Status != metav1.ConditionTrue {
+			return remedies[delivered.Reason], commands[delivered.Reason]
+		}
+	case v.Valid && mounts && refreshed != nil && refreshed.Reason == v1alpha1.ReasonTokenReused:
+		return askForPrompt, prompt
+	}
+	return "", ""
 }
 
 // adviceOn returns what to do, with names in braces.

@@ -164,13 +164,15 @@ func nextAttempt(t *v1alpha1.PayUToken, now time.Time) string {
 }
 
 func (s *status) remedy() {
-	words, command := remedyOf(s.Report, s.verdict)
-	if words == "" {
+	advice := remediesOf(s.Report, s.verdict)
+	if len(advice) == 0 {
 		return
 	}
 	s.section("What to do")
-	s.prose(plain, indent, s.width, words)
-	s.command(command)
+	for _, a := range advice {
+		s.prose(plain, indent, s.width, a.words)
+		s.command(a.command)
+	}
 }
 
 // command adds a command on a line of its own, to be copied. It may be empty.
@@ -233,7 +235,7 @@ func (s *status) conditions() {
 	}
 	s.section("Conditions")
 	var rows [][]text
-	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRefreshed, v1alpha1.ConditionStalled} {
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRefreshed, v1alpha1.ConditionStalled, v1alpha1.ConditionDelivered} {
 		if c := condition(s.Token, kind); c != nil {
 			message := in(plain, c.Message)
 			if c.Message != "" && c.Message == s.verdict.Message {

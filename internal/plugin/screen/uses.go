@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
 // Way is how a container uses a Secret.
@@ -27,6 +29,8 @@ type Use struct {
 	Where string
 	// Since is when the container started; zero if it is not running.
 	Since time.Time
+	// Created is when the pod was created, Told when the operator last told it of a new token; zero if it never did.
+	Created, Told time.Time
 }
 
 // UsesOf returns the uses of a Secret in the pods that have not ended.
@@ -43,6 +47,7 @@ func UsesOf(secret string, pods []corev1.Pod) (uses []Use) {
 		for _, c := range containers(pod) {
 			for _, use := range usesIn(c, secret, pod.Spec.Volumes) {
 				use.Pod, use.Owner, use.Container, use.Since = pod.Name, owner, c.Name, startOf(pod, c.Name)
+				use.Created, use.Told = pod.CreationTimestamp.Time, toldAt(pod)
 				uses = append(uses, use)
 			}
 		}
@@ -101,6 +106,11 @@ func startOf(pod *corev1.Pod, container string) time.Time {
 	return time.Time{}
 }
 
+func toldAt(pod *corev1.Pod) time.Time {
+	at, _ := time.Parse(time.RFC3339, pod.Annotations[v1alpha1.AnnotationTokenWrittenAt])
+	return at
+}
+
 func (s *status) uses() {
 	s.section("Used by")
 	if why, unseen := s.Unseen[UsesPart]; unseen {
@@ -119,19 +129,33 @@ func (s *status) uses() {
 		if more := len(group) - 1; more > 0 {
 			pod += fmt.Sprintf(" and %d more", more)
 		}
-		c, words := yellow, "never renewed"
-		switch {
-		case first.Way == Directory:
-			c, words = green, "renewed within about two minutes"
-		case s.isOld(first):
-			c, words = red, "an older token, never renewed"
-		}
+		c, words := s.renewalIn(first)
 		stuck = stuck || first.Way != Directory
 		rows = append(rows, []text{in(plain, pod), in(plain, first.Container), in(c, string(first.Way)), in(plain, first.Where), in(c, words)})
 	}
 	s.rows(rows...)
 	if stuck {
 		s.prose(plain, indent, s.width, "Variables and subPath mounts keep the value from when the container started: mount the Secret as a directory instead.")
+	}
+}
+
+// renewalIn says whether a renewal reaches a container and, if pods are told of renewals, whether this one was told of the last.
+func (s *status) renewalIn(u Use) (c colour, words string) {
+	fetched := timeOf(s.Token.Status.FetchedAt)
+	isTold := !u.Told.Before(fetched) && !u.Told.After(s.now.Add(patience)) // or else a person wrote it
+	switch {
+	case s.isOld(u):
+		return red, "an older token, never renewed"
+	case u.Way != Directory:
+		return yellow, "never renewed"
+	case s.Token.Spec.Target.Delivery != v1alpha1.DeliveryPrompt || fetched.IsZero():
+		return green, "renewed within about two minutes"
+	case isTold:
+		return green, "told of this token " + ago(u.Told, s.now)
+	case !u.Created.Before(fetched):
+		return green, "started with this token"
+	default:
+		return yellow, "not told of this token, renewed within about two minutes"
 	}
 }
 
@@ -145,11 +169,12 @@ func (s *status) groups() (groups [][]Use) {
 	type kind struct {
 		owner, container, where string
 		way                     Way
-		old                     bool
+		renewal                 string
 	}
 	index := map[kind]int{}
 	for _, use := range s.Uses {
-		k := kind{use.Owner, use.Container, use.Where, use.Way, s.isOld(use)}
+		_, renewal := s.renewalIn(use)
+		k := kind{use.Owner, use.Container, use.Where, use.Way, renewal}
 		i, known := index[k]
 		if !known || use.Owner == "" {
 			i = len(groups)

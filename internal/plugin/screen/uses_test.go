@@ -1,6 +1,7 @@
 package screen_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
 )
 
@@ -98,6 +100,61 @@ func TestUsesOf(t *testing.T) {
 	}
 	if uses := screen.UsesOf("nobody-uses-it", []corev1.Pod{shop(t)}); len(uses) > 0 {
 		t.Errorf("uses of another Secret: %+v", uses)
+	}
+}
+
+// toldPods are pods that mount the Secret: one told of the present token, one of the token before, one that was created since.
+func toldPods() []corev1.Pod {
+	list := pods()[:3]
+	for i, told := range []time.Duration{3 * time.Minute, 2 * time.Hour, 0} {
+		list[i].CreationTimestamp = *ago(5 * time.Hour)
+		if told > 0 {
+			list[i].Annotations = map[string]string{v1alpha1.AnnotationTokenWrittenAt: now.Add(-told).Format(time.RFC3339Nano)}
+		}
+	}
+	list[2].CreationTimestamp = *ago(10 * time.Minute)
+	return list
+}
+
+func prompt(t *v1alpha1.PayUToken) { t.Spec.Target.Delivery = v1alpha1.DeliveryPrompt }
+
+// TestStatusOfDelivery shows which pods were told, and what to do if they are not.
+func TestStatusOfDelivery(t *testing.T) {
+	for name, edits := range map[string][]edit{
+		"told": {prompt, set(v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonPodsTold,
+			`Pods that mount Secret "payment-links-token" are told of each new token`)},
+		"unfenced": {prompt, set(v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonDeliveryUnfenced, "…")},
+		"failing":  {prompt, badDay["failing"], set(v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonDeliveryFailed, "…")},
+		"advised":  {badDay["reused"]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := well("payment-links", edits...)
+			report := screen.Report{Token: &token, Secret: screen.Secret{Name: "payment-links-token"}, Uses: screen.UsesOf("payment-links-token", toldPods())}
+			golden(t, "delivery-"+name, screen.Status(report, now, 100).String())
+		})
+	}
+}
+
+// TestNoAdviceOnDelivery is about PayUTokens to which faster delivery would bring nothing.
+func TestNoAdviceOnDelivery(t *testing.T) {
+	told := set(v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonPodsTold, "…")
+	onlyVariables := pods()[:1]
+	onlyVariables[0].Spec.Containers = onlyVariables[0].Spec.Containers[1:]
+	for name, test := range map[string]struct {
+		edits []edit
+		pods  []corev1.Pod
+	}{
+		"it is prompt":              {[]edit{badDay["reused"], prompt, told}, pods()},
+		"it is prompt, and new":     {[]edit{badDay["reused"], prompt}, pods()},
+		"PayU issues new tokens":    {nil, pods()},
+		"no pod mounts it":          {[]edit{badDay["reused"]}, nil},
+		"pods have it in variables": {[]edit{badDay["reused"]}, onlyVariables},
+	} {
+		token := well("payment-links", test.edits...)
+		text := screen.Status(screen.Report{Token: &token, Uses: screen.UsesOf("payment-links-token", test.pods)}, now, 100).String()
+		if strings.Contains(text, "What to do") {
+			t.Errorf("%s:\n%s", name, text)
+		}
 	}
 }
 

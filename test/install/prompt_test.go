@@ -1,0 +1,142 @@
+package install_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+)
+
+// TestPromptDeliveryOnAnAPIServer installs config/prompt-delivery in each way that its comments name, and tries what the operator may do
+// to pods. In an overlay with a prefix, kustomize gives the policy and its binding a namespace, since it does not know their scope: the
+// API server ignores it.
+func TestPromptDeliveryOnAnAPIServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a control plane")
+	}
+	c := must(testcluster.Start())(t)
+	t.Cleanup(func() { check(t, c.Stop()) })
+	for _, name := range []string{"shop", "elsewhere"} {
+		check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		createPod(t, c, name)
+	}
+	for _, test := range []struct {
+		name, namespace, account string
+		overlay                  map[string]string // kustomizations, by their folders in config/
+		inAll                    bool
+	}{
+		{"single namespaces", operator, operator, map[string]string{
+			"mine":      "resources: [../namespaced, shop]\ncomponents: [../prompt-delivery/policy]\n",
+			"mine/shop": "namespace: shop\nresources: [../../prompt-delivery/watched]\n",
+		}, false},
+		{"all namespaces", operator, operator, map[string]string{
+			"mine": "resources: [../default]\ncomponents: [../prompt-delivery]\n",
+		}, true},
+		{"another namespace and a prefix", "payments-platform", "acme-" + operator, map[string]string{
+			"mine": "namespace: payments-platform\nnamePrefix: acme-\nresources: [../default]\ncomponents: [../prompt-delivery]\n",
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			check(t, client.IgnoreAlreadyExists(c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: test.namespace}})))
+			folder := overlay(t, test.overlay)
+			expectApplied(t, c, folder)
+			user := must(c.AddServiceAccount(test.namespace, test.account))(t)
+			expectFenced(t, user, "shop")
+			if test.inAll {
+				expectFenced(t, user, "elsewhere")
+			} else if err := annotate(t, user, "elsewhere"); !apierrors.IsForbidden(err) {
+				t.Errorf("it may patch pods of a namespace that it does not watch: %v", err)
+			}
+			expectHarmless(t, c, user, folder)
+		})
+	}
+}
+
+// overlay writes kustomizations into a copy of config/, and returns the folder of the one that is named mine.
+func overlay(t *testing.T, kustomizations map[string]string) string {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "config")
+	check(t, os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))))
+	for folder, content := range kustomizations {
+		check(t, os.MkdirAll(filepath.Join(config, folder), 0o700))
+		check(t, os.WriteFile(filepath.Join(config, folder, "kustomization.yaml"), []byte(content), 0o600))
+	}
+	return filepath.Join(config, "mine")
+}
+
+func createPod(t *testing.T, c *testcluster.Cluster, namespace string) {
+	t.Helper()
+	check(t, c.Client.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "app"},
+		Spec: corev1.PodSpec{AutomountServiceAccountToken: ptr.To(false), Containers: []corev1.Container{{Name: "app", Image: "app"}}}}))
+}
+
+// annotate sets the annotation of the pod of a namespace, as the operator does.
+func annotate(t *testing.T, user *testcluster.User, namespace string) error {
+	t.Helper()
+	return patch(t, user, namespace, fmt.Sprintf(`{"metadata": {"annotations": {"auth.payu.in/token-written-at": %q}}}`, time.Now().UTC().Format(time.RFC3339Nano)))
+}
+
+// label sets a label beside it, in a dry run: who manages more of a pod than the annotation is refused that, too.
+func label(t *testing.T, user *testcluster.User, namespace string) error {
+	t.Helper()
+	return patch(t, user, namespace, `{"metadata": {"labels": {"other": "set"}, "annotations": {"auth.payu.in/token-written-at": "now"}}}`, client.DryRunAll)
+}
+
+func patch(t *testing.T, user *testcluster.User, namespace, content string, options ...client.PatchOption) error {
+	t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "app"}}
+	return user.Client.Patch(t.Context(), pod, client.RawPatch(types.MergePatchType, []byte(content)), append(options, client.FieldOwner(operator))...)
+}
+
+// await repeats an attempt until it succeeds: the API server takes a moment to know new roles and policies.
+func await(t *testing.T, what string, try func() error) {
+	t.Helper()
+	var last error
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		last = try()
+		return last == nil, nil
+	}); err != nil {
+		t.Fatalf("%s: %v", what, last)
+	}
+}
+
+// expectFenced wants the policy to refuse a label, and the annotation to be accepted.
+func expectFenced(t *testing.T, user *testcluster.User, namespace string) {
+	t.Helper()
+	await(t, "the policy", func() error {
+		if err := label(t, user, namespace); err == nil || !strings.Contains(err.Error(), "may not change the labels") {
+			return fmt.Errorf("a label is not refused by it: %w", err)
+		}
+		return nil
+	})
+	check(t, annotate(t, user, namespace))
+}
+
+// expectHarmless removes the ConfigMap that names the account: the fence is gone, and nobody else is kept from changing pods.
+func expectHarmless(t *testing.T, c *testcluster.Cluster, user *testcluster.User, folder string) {
+	t.Helper()
+	objects := kustomize(t, folder)
+	var account client.Object
+	for _, object := range objects {
+		if object.GetKind() == "ConfigMap" {
+			account = object
+		}
+	}
+	check(t, c.Client.Delete(t.Context(), account))
+	await(t, "the fence to be gone", func() error { return label(t, user, "shop") })
+	check(t, label(t, c.User, "shop"))
+	check(t, annotate(t, c.User, "shop"))
+}
