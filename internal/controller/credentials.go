@@ -187,7 +187,7 @@ func (c *credentials) checkLabel(secret *corev1.Secret) *failure {
 
 // in returns the credentials in a Secret, or what a person must fix.
 func (c *credentials) in(secret *corev1.Secret, ref clientReference) (payu.Credentials, *failure) {
-	if secret.Labels[v1alpha1.LabelTokenUID] != "" || secret.Annotations[v1alpha1.AnnotationSource] != "" {
+	if target.IsWritten(secret) {
 		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
 			"Secret %q in namespace %q was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef",
 			secret.Name, secret.Namespace)

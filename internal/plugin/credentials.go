@@ -12,12 +12,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // The default keys of a credentials Secret.
@@ -66,17 +66,12 @@ func (c *cluster) readSecret(ctx context.Context, token *v1alpha1.PayUToken) (or
 	switch {
 	case apierrors.IsNotFound(err):
 		return from, unusable(v1alpha1.ReasonCredentialsNotFound, "%s does not exist", from.place)
-	case err == nil && isWrittenByOperator(secret):
+	case err == nil && target.IsWritten(secret):
 		return from, unusable(v1alpha1.ReasonCredentialsInvalid,
 			"%s was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef", from.place)
 	}
 	from.values = secret.Data
 	return from, err
-}
-
-// isWrittenByOperator reports whether a Secret holds a token, as the operator does.
-func isWrittenByOperator(secret metav1.Object) bool {
-	return secret.GetLabels()[v1alpha1.LabelTokenUID] != "" || secret.GetAnnotations()[v1alpha1.AnnotationSource] != ""
 }
 
 // unusableError says why credentials cannot be used.
