@@ -76,9 +76,6 @@ func completed(known, given payu.Token, endsAfter, now time.Time) payu.Token {
 	return given
 }
 
-// hasNoLife reports whether nothing is known of the life of a token.
-func hasNoLife(token payu.Token) bool { return token.LifeUnstated && token.ExpiresAt.IsZero() }
-
 // unstated counts the answers in a row that gave a token of which nothing is known how long it lives.
 type unstated struct {
 	answers int
@@ -88,7 +85,7 @@ type unstated struct {
 
 // note notes an answer.
 func (u *unstated) note(known, given payu.Token, now time.Time) {
-	if !hasNoLife(given) {
+	if !given.HasNoLife() {
 		*u = unstated{}
 		return
 	}
@@ -121,7 +118,7 @@ func (u *unstated) restore(seed Seed, now time.Time) {
 // clock was set since) is no reuse: the life that PayU states now is the right one. Nor is one without a life: what is
 // assumed of it begins anew.
 func isReuse(known, given payu.Token, now time.Time) bool {
-	if hasNoLife(given) {
+	if given.HasNoLife() {
 		return false
 	}
 	moved := given.ExpiresAt.Sub(known.ExpiresAt).Abs() > sameEnd && given.Life() > 0
