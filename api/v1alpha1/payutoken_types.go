@@ -61,7 +61,10 @@ type PayUTokenSpec struct {
 	CredentialsSecretRef CredentialsSecretRef `json:"credentialsSecretRef"`
 
 	// scopes are what the token may be used for: 1 to 16 names, each one once.
-	// PayU grants all of them or none.
+	// To server-side apply they are one list, which the last manager sets as a
+	// whole.
+	// PayU grants all of them or none, and documents up to three for payment
+	// links.
 	// PayU documents these, by product:
 	//
 	// payment links: create_payment_links, update_payment_links,
@@ -115,7 +118,12 @@ type PayUTokenSpec struct {
 	// response without expires_in. By default none is assumed.
 	// Set it if the condition LifetimeUnknown asks for it, to what PayU configured
 	// for the client or less, for example 1h: from 1m to 720h (30 days).
-	// A stated lifetime always takes precedence.
+	// A stated lifetime always takes precedence; what a JWT says of itself is not
+	// read.
+	// Only a first token needs it: without it, a later one takes the lifetime of
+	// the token that it replaces, also after a change of scopes or credentials.
+	// While another PayUToken with the same client and scopes uses the token, none
+	// is requested for one without a lifetime.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1m') && duration(self) <= duration('720h')`,message="a lifetime is a duration from 1m to 720h, for example 1h, 90m or 1h30m"

@@ -79,6 +79,7 @@ func TestACacheKeepsAllThatCountsAndCommonStringsOnce(t *testing.T) {
 
 // TestALabelAloneKeepsNoDataInMemory: anybody who may write Secrets may write the operator's label.
 func TestALabelAloneKeepsNoDataInMemory(t *testing.T) { // fault 16
+	t.Parallel()
 	for name, edit := range map[string]func(*corev1.Secret){
 		"a label":              func(*corev1.Secret) {},
 		"no seal":              func(s *corev1.Secret) { s.Labels[v1alpha1.LabelTokenUID] = "u" },

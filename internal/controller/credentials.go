@@ -176,7 +176,7 @@ func (c *credentials) checkLabel(secret *corev1.Secret) *failure {
 	}
 	wrong := "lacks the label that this operator requires of credentials"
 	switch {
-	case ok && mayBeCredential(value):
+	case ok && payu.MayBeCredential(value):
 		wrong += ` (its value is not "true")`
 	case ok:
 		wrong += fmt.Sprintf(` (its value is %q, not "true")`, value)
@@ -187,7 +187,7 @@ func (c *credentials) checkLabel(secret *corev1.Secret) *failure {
 
 // in returns the credentials in a Secret, or what a person must fix.
 func (c *credentials) in(secret *corev1.Secret, ref clientReference) (payu.Credentials, *failure) {
-	if secret.Labels[v1alpha1.LabelTokenUID] != "" || secret.Annotations[v1alpha1.AnnotationSource] != "" {
+	if target.IsWritten(secret) {
 		return payu.Credentials{}, stalled(v1alpha1.ReasonCredentialsInvalid,
 			"Secret %q in namespace %q was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef",
 			secret.Name, secret.Namespace)
@@ -216,7 +216,7 @@ func credential(secret *corev1.Secret, field keyField) (string, *failure) {
 	if err == nil {
 		return credential, nil
 	}
-	if mayBeCredential(field.key) {
+	if payu.MayBeCredential(field.key) {
 		return "", stalled(v1alpha1.ReasonCredentialsInvalid,
 			"The key of Secret %q in namespace %q that spec.credentialsSecretRef.%s names looks like a credential, and its value %v: write the value issued by PayU under a key such as %s, and name that key",
 			secret.Name, secret.Namespace, field.field, err, field.usual)

@@ -21,21 +21,21 @@ func (o observation) explain(err *payu.Error) string {
 	switch err.Reason {
 	case payu.InvalidClient:
 		return fmt.Sprintf("%s: correct %s and %s in Secret %q in namespace %q%s, or spec.environment; %s", err.Detail,
-			clientIDIn(ref.ClientIDKey).name(), clientSecretIn(ref.ClientSecretKey).name(), ref.Name, o.obj.Namespace, inParentheses(o.keys.oddities), retryOf(o.obj))
+			clientIDIn(ref.ClientIDKey).name(), clientSecretIn(ref.ClientSecretKey).name(), ref.Name, o.obj.Namespace, inParentheses(o.keys.oddities), retryOf(o.obj, atPayU))
 	case payu.InvalidScope:
 		return fmt.Sprintf("%s for %s: correct spec.scopes%s, or ask PayU to allow them for this client; %s", err.Detail,
-			strings.Join(scopes, " "), inParentheses(scopeHints(scopes)), retryOf(o.obj))
+			strings.Join(scopes, " "), inParentheses(scopeHints(scopes)), retryOf(o.obj, atPayU))
 	case payu.ScopeReduced:
-		return fmt.Sprintf("%s of %s: correct spec.scopes, or ask PayU to allow them for this client; %s", err.Detail, strings.Join(scopes, " "), retryOf(o.obj))
+		return fmt.Sprintf("%s of %s: correct spec.scopes, or ask PayU to allow them for this client; %s", err.Detail, strings.Join(scopes, " "), retryOf(o.obj, atPayU))
 	case payu.UnauthorizedClient:
-		return fmt.Sprintf("%s: ask PayU to allow the client credentials grant for this client; %s", err.Detail, retryOf(o.obj))
+		return fmt.Sprintf("%s: ask PayU to allow the client credentials grant for this client; %s", err.Detail, retryOf(o.obj, atPayU))
 	case payu.InvalidRequest, payu.UnsupportedGrantType:
-		return fmt.Sprintf("%s: check the operator's base URL for the environment; %s", err.Detail, retryOf(o.obj))
+		return fmt.Sprintf("%s: check the operator's base URL for the environment; %s", err.Detail, retryOf(o.obj, "a change of it or on PayU's side"))
 	case payu.InvalidResponse:
 		return err.Detail + ": check that the operator's base URL and proxy lead to PayU"
 	case payu.LifetimeUnknown:
 		return fmt.Sprintf("%s: set spec.assumedLifetime to the lifetime that PayU configured for this client, or less, for example 1h: the token is written at once; %s",
-			err.Detail, retryOf(o.obj))
+			err.Detail, retryOf(o.obj, atPayU))
 	default:
 		return err.Detail
 	}
@@ -51,10 +51,12 @@ func (o observation) saidBefore(err *payu.Error) string {
 	return refreshed.Message
 }
 
-// retryOf returns the command that has PayU asked again at once: what was corrected at PayU wakes nobody.
-func retryOf(obj *v1alpha1.PayUToken) string {
-	return fmt.Sprintf(`after a change on PayU's side, run: kubectl annotate payutoken %s -n %s --overwrite %s="$(date)"`,
-		obj.Name, obj.Namespace, v1alpha1.AnnotationRefreshRequestedAt)
+const atPayU = "a change on PayU's side"
+
+// retryOf returns the command that has PayU asked again at once after a change that causes no pass.
+func retryOf(obj *v1alpha1.PayUToken, change string) string {
+	return fmt.Sprintf(`after %s, run: kubectl annotate payutoken %s -n %s --overwrite %s="$(date)"`,
+		change, obj.Name, obj.Namespace, v1alpha1.AnnotationRefreshRequestedAt)
 }
 
 // scopeHints says what looks wrong about scopes that PayU refuses: one is a list, or is not documented by PayU, which documents one that

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // failure is why something was not done, as a condition says it: a reason of the API, and a message for the person who
@@ -113,19 +114,27 @@ func (o *observation) classify(err error) *failure {
 // remedyFor says what to do about a refusal that the API server's own words do not explain.
 func (o *observation) remedyFor(err error) string {
 	status, _ := answerIn(err)
-	fields := fieldsOf(status)
+	fields, metadata := fieldsOf(status), o.obj.Spec.Target.Template.Metadata
 	switch {
 	case o.secret != nil && o.secret.Immutable != nil && *o.secret.Immutable:
 		return ": the Secret is immutable; delete it, and it is created again"
 	case slices.Contains(fields, "type"):
 		return ": the type of a Secret cannot be changed; delete the Secret, and it is created with the new type"
 	case slices.Contains(fields, "metadata.labels"):
-		return ": correct spec.target.template.metadata.labels" + wrongLabels(o.obj.Spec.Target.Template.Metadata.Labels)
+		return ": correct spec.target.template.metadata.labels" + firstOf(target.LabelFaults(metadata.Labels))
 	case slices.Contains(fields, "metadata.annotations"):
-		return ": correct spec.target.template.metadata.annotations" + wrongAnnotations(o.obj.Spec.Target.Template.Metadata.Annotations)
+		return ": correct spec.target.template.metadata.annotations" + firstOf(target.AnnotationFaults(metadata.Annotations))
 	default:
 		return ""
 	}
+}
+
+// firstOf says what the first of some faults is, empty if there are none.
+func firstOf(faults []target.Fault) string {
+	if len(faults) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s): %s", faults[0].What, faults[0].Rule)
 }
 
 // failedTo says that the API server did not do something with a Secret. It is tried again; if it was refused, a person must act, too.

@@ -15,6 +15,7 @@ import (
 // The floor: PayU is never asked for one source twice within 5 s, whoever wants it.
 
 func TestTinyLivesAreAskedForAtTheFloor(t *testing.T) { // fault 8
+	t.Parallel()
 	for _, life := range []time.Duration{1, 2, 3, 4, 5, 7, 10} {
 		life *= time.Second
 		t.Run(life.String(), func(t *testing.T) {
@@ -35,6 +36,7 @@ func TestTinyLivesAreAskedForAtTheFloor(t *testing.T) { // fault 8
 }
 
 func TestTransientFailuresKeepTheFloor(t *testing.T) { // fault 8, trap 21
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.payu.Inject(payutest.Fault{Error: "server_error"})
@@ -98,6 +100,7 @@ func (w *world) comeAndGo(i int) {
 }
 
 func TestRestlessUsersDoNotBreakTheFloor(t *testing.T) { // faults 8, 21, 22
+	t.Parallel()
 	for state, begin := range map[string]func(*world){
 		"works":      func(*world) {},
 		"refuses":    func(w *world) { w.payu.Inject(payutest.Fault{Error: "invalid_client"}) },
@@ -126,6 +129,7 @@ func TestRestlessUsersDoNotBreakTheFloor(t *testing.T) { // faults 8, 21, 22
 }
 
 func TestARollOutThatPayUDoesNotSeeCostsNoRequest(t *testing.T) { // fault 21
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
 	const sharers = 12
@@ -145,6 +149,7 @@ func TestARollOutThatPayUDoesNotSeeCostsNoRequest(t *testing.T) { // fault 21
 
 // TestWishesShareRequests is `kubectl annotate payutokens --all`.
 func TestWishesShareRequests(t *testing.T) { // fault 22
+	t.Parallel()
 	for name, test := range map[string]struct {
 		between time.Duration
 		most    int
@@ -187,6 +192,7 @@ func TestWishesShareRequests(t *testing.T) { // fault 22
 }
 
 func TestAWishRightAfterARequestWaitsForTheFloor(t *testing.T) { // fault 22
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.pass(time.Second)
 	w.edit("links", refresh("now"))
@@ -202,6 +208,7 @@ func TestAWishRightAfterARequestWaitsForTheFloor(t *testing.T) { // fault 22
 
 // TestAWishIsServedByARequestThatBeganAfterIt has a user wish while a renewal is in flight.
 func TestAWishIsServedByARequestThatBeganAfterIt(t *testing.T) { // fault 22
+	t.Parallel()
 	for name, fault := range map[string]payutest.Fault{
 		"the answer is a token":   {Hang: true, Times: 1},
 		"the answer is a failure": {Hang: true, Times: 1, Error: "server_error"},
@@ -231,6 +238,7 @@ func TestAWishIsServedByARequestThatBeganAfterIt(t *testing.T) { // fault 22
 
 // TestEachTargetIsTriedByItself before PayU is asked, though one like it was accepted just now.
 func TestEachTargetIsTriedByItself(t *testing.T) { // fault 11
+	t.Parallel()
 	for name, test := range map[string]struct {
 		edit  edit
 		admit func(*corev1.Secret) bool

@@ -3,7 +3,6 @@ package controller
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,20 +30,11 @@ func clientSecretIn(key v1alpha1.SecretKey) keyField {
 
 // name is how messages name the value: by its key, or by what it holds if the key may be a credential itself.
 func (f keyField) name() string {
-	if mayBeCredential(f.key) {
+	if payu.MayBeCredential(f.key) {
 		return f.holds
 	}
 	return f.key
 }
-
-// longestKey is how long a key may be to be repeated in a message.
-const longestKey = 40
-
-var digits = regexp.MustCompile(`[0-9a-fA-F]{32}`)
-
-// mayBeCredential reports whether a text may be a client ID or client secret that took the place of a key, or of a label's value: messages
-// never repeat such a text, since more people may read PayUTokens and events than Secrets.
-func mayBeCredential(text string) bool { return len(text) > longestKey || digits.MatchString(text) }
 
 // checkKeys says which of the keys that a PayUToken names its Secret does not have.
 func checkKeys(secret *corev1.Secret, fields ...keyField) *failure {
@@ -54,7 +44,7 @@ func checkKeys(secret *corev1.Secret, fields ...keyField) *failure {
 			continue
 		}
 		missing = append(missing, f)
-		if mayBeCredential(f.key) {
+		if payu.MayBeCredential(f.key) {
 			mistaken = append(mistaken, f)
 		}
 	}
@@ -82,7 +72,7 @@ func checkKeys(secret *corev1.Secret, fields ...keyField) *failure {
 func keysOf(secret *corev1.Secret) string {
 	const most = 8
 	keys := slices.Sorted(maps.Keys(secret.Data))
-	names := slices.DeleteFunc(slices.Clone(keys), mayBeCredential)
+	names := slices.DeleteFunc(slices.Clone(keys), payu.MayBeCredential)
 	var parts []string
 	switch {
 	case len(keys) == 0:

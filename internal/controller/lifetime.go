@@ -46,7 +46,7 @@ func (o observation) lacksLife(state grant.State) bool {
 	case state.Err != nil:
 		return false
 	case state.Token.AccessToken != "":
-		return state.Token.LifeUnstated && state.Token.ExpiresAt.IsZero()
+		return state.Token.HasNoLife()
 	default:
 		return state.Unstated > 0 && o.now.Before(state.UnstatedNext)
 	}

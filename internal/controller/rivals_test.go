@@ -15,6 +15,7 @@ import (
 // Rivals are PayUTokens with one target. The one that the Secret names has it; without a Secret, the oldest.
 
 func TestAnElderDoesNotTakeTheTargetOfAYoungerPayUToken(t *testing.T) { // fault 1
+	t.Parallel()
 	w := withRivals(t, "one", "two")
 	w.edit("a", targeting("two"))
 	w.run()
@@ -37,6 +38,7 @@ func TestAnElderDoesNotTakeTheTargetOfAYoungerPayUToken(t *testing.T) { // fault
 }
 
 func TestAConflictSurvivesARestart(t *testing.T) { // fault 1
+	t.Parallel()
 	w := withRivals(t, "one", "two")
 	w.edit("a", targeting("two"))
 	w.run()
@@ -48,6 +50,7 @@ func TestAConflictSurvivesARestart(t *testing.T) { // fault 1
 }
 
 func TestTheOwnerOfARetainedSecretIsCreatedAnewWhileAnotherWaits(t *testing.T) { // fault 23
+	t.Parallel()
 	for name, meanwhile := range map[string]func(*world){
 		"one process":   func(*world) {},
 		"a new process": (*world).restart,
@@ -133,6 +136,7 @@ func TestOfThreeRivalsOneWorksAlways(t *testing.T) {
 }
 
 func TestOneOfTwoRivalsWorksWhenTheirSecretIsDeleted(t *testing.T) { // fault 1
+	t.Parallel()
 	w := withRivals(t, "one", "two")
 	w.edit("a", targeting("two"))
 	w.run()
@@ -224,6 +228,7 @@ func TestAFormerTargetIsRenewedUntilTheNewOneHoldsAToken(t *testing.T) {
 }
 
 func TestADamagedFormerTargetIsRemoved(t *testing.T) { // fault 12
+	t.Parallel()
 	for name, damage := range map[string]func(*corev1.Secret){
 		"its times":           func(s *corev1.Secret) { s.Annotations[v1alpha1.AnnotationExpiresAt] = "x" },
 		"its data":            func(s *corev1.Secret) { s.Data = nil },
@@ -250,6 +255,7 @@ func TestADamagedFormerTargetIsRemoved(t *testing.T) { // fault 12
 }
 
 func TestAFormerTargetThatCannotBeRemovedAtFirstIsRemovedLater(t *testing.T) { // fault 12
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, targeting("t1"))
 	onDelete(w, errors.New("the API server is down"))
 	w.edit("links", targeting("t2"))

@@ -98,6 +98,7 @@ var refusals = map[string]func(words string) error{
 // TestTheWordsOfAWebhookDoNotBetrayAToken has a webhook quote the old and the new token in each form, at the end of a long
 // sentence and at its beginning.
 func TestTheWordsOfAWebhookDoNotBetrayAToken(t *testing.T) { // faults 4, 5
+	t.Parallel()
 	for name, refusal := range refusals {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,6 +134,7 @@ func TestTheWordsOfAWebhookDoNotBetrayAToken(t *testing.T) { // faults 4, 5
 
 // TestTheWordsOfAWebhookDoNotBetrayATokenOfAFormerProcess has a new process, which sees the token in the Secret only.
 func TestTheWordsOfAWebhookDoNotBetrayATokenOfAFormerProcess(t *testing.T) { // fault 5
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, withData("token.env", "PAYU_TOKEN={{ .AccessToken }}"))
 	w.restart()
 	said := listen(w)
@@ -156,6 +158,7 @@ func TestTheWordsOfAWebhookDoNotBetrayATokenOfAFormerProcess(t *testing.T) { // 
 // TestASecretThatTheOperatorWroteHoldsNoCredentials has somebody who may only create PayUTokens plant the credentials of
 // another one.
 func TestASecretThatTheOperatorWroteHoldsNoCredentials(t *testing.T) { // fault 7
+	t.Parallel()
 	for name, meanwhile := range map[string]func(*world){
 		"at once":       func(*world) {},
 		"a new process": (*world).restart,
@@ -192,6 +195,7 @@ func TestASecretThatTheOperatorWroteHoldsNoCredentials(t *testing.T) { // fault 
 // TestACopiedSealOpensNothing has a tenant who has seen the seal of another Secret, but does not know its client secret, put
 // each mixture of it and a seal of his own on his own Secret.
 func TestACopiedSealOpensNothing(t *testing.T) { // fault 3
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious, Clients: []payutest.Client{{ID: "merchant", Secret: secretOne}, {ID: "tenant", Secret: "his"}}})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.credentials("his", "tenant", "his")
@@ -237,6 +241,7 @@ func (w *world) requestsOf(clientID string) (n int) {
 
 // TestATemplateSaysNothingOfTheToken: whether a template is good never depends on the token.
 func TestATemplateSaysNothingOfTheToken(t *testing.T) { // fault 2
+	t.Parallel()
 	for text, want := range map[string]string{
 		"{{ .AccessToken }}":                             good,
 		"{{ urlquery .AccessToken }}":                    good,

@@ -47,6 +47,7 @@ var refusedShapes = map[string]struct {
 }
 
 func TestARefusedShapeDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // fault 15
+	t.Parallel()
 	for name, test := range refusedShapes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,6 +76,7 @@ func TestARefusedShapeDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // faul
 }
 
 func TestARefusedShapeIsRenewedByANewProcess(t *testing.T) { // fault 15
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.edit("links", withType("example.com/token"))
 	w.run()
@@ -88,6 +90,7 @@ func TestARefusedShapeIsRenewedByANewProcess(t *testing.T) { // fault 15
 }
 
 func TestAShapeIsWrittenOnceItIsAllowed(t *testing.T) { // fault 15
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	onWrite(w, forbidLabel("team"))
 	w.edit("links", withLabel("team", "shop"))
@@ -103,6 +106,7 @@ func TestAShapeIsWrittenOnceItIsAllowed(t *testing.T) { // fault 15
 }
 
 func TestAnEditThatTakesARefusedShapeBackEndsTheTrouble(t *testing.T) { // fault 15
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.edit("links", withType("example.com/token"))
 	w.run()
@@ -114,6 +118,7 @@ func TestAnEditThatTakesARefusedShapeBackEndsTheTrouble(t *testing.T) { // fault
 
 // TestANewTypeIsTakenUpWhenTheSecretIsDeleted is what the message asks for.
 func TestANewTypeIsTakenUpWhenTheSecretIsDeleted(t *testing.T) { // fault 15
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	value := w.value("links")
 	w.edit("links", withType("example.com/token"))
@@ -187,6 +192,7 @@ func TestANewTargetOfAForbiddenShapeIsNotAskedFor(t *testing.T) {
 
 // TestAFightOverALabelDoesNotKeepTheDataFromBeingRenewed has another controller set a label for a while.
 func TestAFightOverALabelDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // fault 14
+	t.Parallel()
 	w := withLinks(t, payutest.Config{TokenTTL: 20 * time.Minute}, withLabel("team", "payments"))
 	for range 8 {
 		w.change("links", func(s *corev1.Secret) { s.Labels["team"] = "theirs" })
@@ -208,6 +214,7 @@ func TestAFightOverALabelDoesNotKeepTheDataFromBeingRenewed(t *testing.T) { // f
 }
 
 func TestAFightOverTheDataDoesNotStopRenewals(t *testing.T) { // fault 14, trap 25
+	t.Parallel()
 	w := withLinks(t, payutest.Config{TokenTTL: 20 * time.Minute})
 	for range 8 {
 		w.change("links", func(s *corev1.Secret) { s.Data["access_token"] = []byte("theirs") })
@@ -254,6 +261,7 @@ var stuckStates = map[string]struct {
 
 // TestOwnerAndDeletionPolicyAgree in whatever state a PayUToken is.
 func TestOwnerAndDeletionPolicyAgree(t *testing.T) { // fault 6
+	t.Parallel()
 	for name, state := range stuckStates {
 		for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionPolicyRetain, v1alpha1.DeletionPolicyDelete} {
 			t.Run(name+", then "+string(policy), func(t *testing.T) {

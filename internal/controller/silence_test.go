@@ -89,6 +89,7 @@ func troubles() map[string]trouble {
 }
 
 func TestTroubleOfANewPayUTokenIsToldOf(t *testing.T) { // faults 20, 40
+	t.Parallel()
 	for name, trouble := range troubles() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,6 +103,7 @@ func TestTroubleOfANewPayUTokenIsToldOf(t *testing.T) { // faults 20, 40
 }
 
 func TestTroubleWithARenewalIsToldOf(t *testing.T) { // faults 20, 40
+	t.Parallel()
 	for name, trouble := range troubles() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -115,6 +117,7 @@ func TestTroubleWithARenewalIsToldOf(t *testing.T) { // faults 20, 40
 }
 
 func TestTroubleAfterTheEndOfATokenIsToldOf(t *testing.T) { // faults 20, 40
+	t.Parallel()
 	for name, trouble := range troubles() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +153,7 @@ func (w *world) expectTold(trouble trouble, conditions string, tokensBefore int)
 
 // TestReadyIsTrueToTheEndOfTheTokenAndNoLonger: the webhook is down from before the renewal to after the token's end.
 func TestReadyIsTrueToTheEndOfTheTokenAndNoLonger(t *testing.T) { // fault 20
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.faults.set(nil, func(string) error { return errWebhookDown })
 	w.endure(2*time.Hour - time.Second)
@@ -166,6 +170,7 @@ func TestReadyIsTrueToTheEndOfTheTokenAndNoLonger(t *testing.T) { // fault 20
 
 // TestAWebhookThatIsReallyDown has the API server itself say so.
 func TestAWebhookThatIsReallyDown(t *testing.T) { // fault 30
+	t.Parallel()
 	w := withLinks(t, payutest.Config{})
 	w.takeDownAWebhook(t)
 	w.create("new", withScopes("read_payment_links"))
@@ -230,6 +235,7 @@ func (w *world) register(t *testing.T, kind string, config map[string]any, reque
 }
 
 func TestATargetThatCannotBeReadIsToldOf(t *testing.T) { // fault 20
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.apply(foreign(w, "links"))

@@ -126,6 +126,7 @@ func TestARepairIsNoRenewal(t *testing.T) {
 
 // TestALateStatusOfAFormerLeaderIsCorrected: nothing tests the resourceVersion when a status is written.
 func TestALateStatusOfAFormerLeaderIsCorrected(t *testing.T) { // fault 41
+	t.Parallel()
 	for name, late := range map[string]func(*v1alpha1.PayUTokenStatus){
 		"conditions": func(s *v1alpha1.PayUTokenStatus) {
 			for i := range s.Conditions {
@@ -165,6 +166,7 @@ func TestALateStatusOfAFormerLeaderIsCorrected(t *testing.T) { // fault 41
 
 // TestAPayUTokenThatIsBeingDeletedIsLeftAlone while a finalizer keeps it.
 func TestAPayUTokenThatIsBeingDeletedIsLeftAlone(t *testing.T) { // fault 18
+	t.Parallel()
 	w := withLinks(t, payutest.Config{}, func(p *v1alpha1.PayUToken) { p.Finalizers = []string{"example.com/keep"} })
 	w.delete(w.token("links"))
 	w.delete(named("links"))
@@ -178,6 +180,7 @@ func TestAPayUTokenThatIsBeingDeletedIsLeftAlone(t *testing.T) { // fault 18
 }
 
 func TestManyRivalsCostFewReads(t *testing.T) { // fault 13
+	t.Parallel()
 	reads := func(rivals int) (n int) {
 		w := newWorld(t, payutest.Config{})
 		w.credentials("payu-credentials", "merchant", secretOne)
@@ -208,6 +211,7 @@ func TestManyRivalsCostFewReads(t *testing.T) { // fault 13
 
 // TestALivenessProbeDoesNotFailForOthersFaults: a pod that is killed then comes back to the same.
 func TestALivenessProbeDoesNotFailForOthersFaults(t *testing.T) { // faults 9, 10
+	t.Parallel()
 	t.Run("the clock is set forwards", func(t *testing.T) {
 		w := withLinks(t, payutest.Config{})
 		w.tick(20 * time.Minute) // no timer has fired yet

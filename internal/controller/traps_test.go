@@ -23,6 +23,7 @@ import (
 // The traps are those of docs/reliability.md, which names the test of each.
 
 func TestReuseCostsFewRequestsAndTheSuccessorComesAtOnce(t *testing.T) { // trap 2
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.Reuse})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -43,6 +44,7 @@ func TestReuseCostsFewRequestsAndTheSuccessorComesAtOnce(t *testing.T) { // trap
 }
 
 func TestNobodyIsAskedWhileTheTargetCannotBeWritten(t *testing.T) { // traps 3 and 8
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.faults.set(nil, func(string) error { return errQuota })
@@ -58,6 +60,7 @@ func TestNobodyIsAskedWhileTheTargetCannotBeWritten(t *testing.T) { // traps 3 a
 }
 
 func TestAFetchedTokenIsKeptUntilItCanBeWritten(t *testing.T) { // trap 8
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -79,6 +82,7 @@ func TestAFetchedTokenIsKeptUntilItCanBeWritten(t *testing.T) { // trap 8
 }
 
 func TestANewTargetIsTriedOutOnceItsCredentialsAreRead(t *testing.T) { // trap 8
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	refused := 0
 	w.faults.set(nil, func(string) error {
@@ -107,6 +111,7 @@ func TestANewTargetIsTriedOutOnceItsCredentialsAreRead(t *testing.T) { // trap 8
 }
 
 func TestTheAPIServersOwnTroubleCostsNoTokenAndIsNobodysFault(t *testing.T) { // trap 8
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -192,6 +197,7 @@ func TestTheStatusNamesTheCredentialsOfTheLastAttempt(t *testing.T) {
 }
 
 func TestAWaitSurvivesAnEditOfTheCredentialsMetadataAndARestart(t *testing.T) { // trap 21
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.payu.Inject(payutest.Fault{ClientID: "merchant", Times: 1, Error: "rate_limit_exceeded", Header: map[string]string{"Retry-After": "900"}})
@@ -211,6 +217,7 @@ func TestAWaitSurvivesAnEditOfTheCredentialsMetadataAndARestart(t *testing.T) { 
 }
 
 func TestTheBackOffOfASharerSurvivesARestart(t *testing.T) { // trap 21
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
 	w.create("a")
@@ -228,6 +235,7 @@ func TestTheBackOffOfASharerSurvivesARestart(t *testing.T) { // trap 21
 }
 
 func TestARateLimitSurvivesARestartForTheWholeClient(t *testing.T) { // trap 22
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.payu.Inject(payutest.Fault{Error: "rate_limit_exceeded", Times: 1})
@@ -267,6 +275,7 @@ func TestAFormerTargetThatCannotBeRemovedDoesNotHideTheNewOne(t *testing.T) {
 }
 
 func TestSharersGetOneToken(t *testing.T) { // traps 4 and 28
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Mode: payutest.RevokePrevious, Latency: time.Millisecond})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.credentials("other-name", "merchant", secretOne)
@@ -300,6 +309,7 @@ func TestSharersGetOneToken(t *testing.T) { // traps 4 and 28
 }
 
 func TestAnotherSecretOrScopeSetIsAnotherToken(t *testing.T) { // trap 4
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.credentials("wrong", "merchant", "guessed")
@@ -317,6 +327,7 @@ func TestAnotherSecretOrScopeSetIsAnotherToken(t *testing.T) { // trap 4
 // TestAForgedSealOpensNothing has somebody who may write Secrets, but does not know the client secret, copy the seal
 // of another PayUToken's Secret: the operator must not believe it and hand out the shared token.
 func TestAForgedSealOpensNothing(t *testing.T) { // trap 4
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.credentials("wrong", "merchant", "guessed")
@@ -343,6 +354,7 @@ func TestAForgedSealOpensNothing(t *testing.T) { // trap 4
 }
 
 func TestTheClockIsNotTrusted(t *testing.T) { // trap 7
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -363,6 +375,7 @@ func TestTheClockIsNotTrusted(t *testing.T) { // trap 7
 }
 
 func TestACrashBeforeTheStatusIsWrittenCostsNothing(t *testing.T) { // trap 9
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -379,6 +392,7 @@ func TestACrashBeforeTheStatusIsWrittenCostsNothing(t *testing.T) { // trap 9
 }
 
 func TestAnotherLeadersLaterTokenIsKept(t *testing.T) { // trap 10
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -412,6 +426,7 @@ func TestAnotherLeadersLaterTokenIsKept(t *testing.T) { // trap 10
 // TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken has a leader die when one of two Secrets has got the new token: in
 // revoke-previous mode the other one holds a dead token then, which looks as good as any.
 func TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken(t *testing.T) { // traps 3, 10
+	t.Parallel()
 	for name, lookAgain := range map[string]func(*world){
 		"the next process": func(w *world) { w.restart() },
 		"a leader at work": func(*world) {},
@@ -453,6 +468,7 @@ func TestALeaderThatDiesBetweenTwoWritesLeavesNoDeadToken(t *testing.T) { // tra
 // TestALaterTokenThatCannotBeSharedIsLeftAlone has one Secret keep a later token than the others: to ask again does not
 // help, and must not be repeated.
 func TestALaterTokenThatCannotBeSharedIsLeftAlone(t *testing.T) { // trap 3
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("first")
@@ -482,6 +498,7 @@ func TestALaterTokenThatCannotBeSharedIsLeftAlone(t *testing.T) { // trap 3
 // TestATokenThatComesDuringThePassIsHandedOn has PayU answer before the pass that asked is over, and the operator stop
 // before there is another one.
 func TestATokenThatComesDuringThePassIsHandedOn(t *testing.T) { // trap 9
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -497,6 +514,7 @@ func TestATokenThatComesDuringThePassIsHandedOn(t *testing.T) { // trap 9
 }
 
 func TestAStaleCacheIsWaitedFor(t *testing.T) { // trap 11
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -525,6 +543,7 @@ func TestAStaleCacheIsWaitedFor(t *testing.T) { // trap 11
 }
 
 func TestARefusedClientIsAskedSlowlyAndAtOnceWhenTheCauseChanges(t *testing.T) { // trap 20
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", "wrong")
 	w.create("links")
@@ -561,6 +580,7 @@ func TestARefusedClientIsAskedSlowlyAndAtOnceWhenTheCauseChanges(t *testing.T) {
 }
 
 func TestTransientFailuresBackOffAndARestartDoesNotForget(t *testing.T) { // trap 21
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.payu.Inject(payutest.Fault{Error: "server_error"})
@@ -584,6 +604,7 @@ func TestTransientFailuresBackOffAndARestartDoesNotForget(t *testing.T) { // tra
 }
 
 func TestOneRateLimitHoldsForTheWholeClient(t *testing.T) { // trap 22
+	t.Parallel()
 	w := newWorld(t, payutest.Config{Clients: []payutest.Client{{ID: "merchant", Secret: secretOne}, {ID: "other", Secret: "other-secret"}}})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.credentials("other", "other", "other-secret")
@@ -605,6 +626,7 @@ func TestOneRateLimitHoldsForTheWholeClient(t *testing.T) { // trap 22
 }
 
 func TestAnIncidentAtPayUDestroysNoToken(t *testing.T) { // trap 23
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -621,6 +643,7 @@ func TestAnIncidentAtPayUDestroysNoToken(t *testing.T) { // trap 23
 }
 
 func TestTheOperatorsOwnWritesDoNotWakeIt(t *testing.T) { // trap 24
+	t.Parallel()
 	old := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
 	for name, test := range map[string]struct {
 		change edit
@@ -642,6 +665,7 @@ func TestTheOperatorsOwnWritesDoNotWakeIt(t *testing.T) { // trap 24
 }
 
 func TestTwoWritersDoNotFightForEver(t *testing.T) { // trap 25
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -677,6 +701,7 @@ func TestTwoWritersDoNotFightForEver(t *testing.T) { // trap 25
 }
 
 func TestTheElderOfTwoRivalsWins(t *testing.T) { // trap 26
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("a", targeting("same"))
@@ -697,6 +722,7 @@ func TestTheElderOfTwoRivalsWins(t *testing.T) { // trap 26
 }
 
 func TestATerminatingNamespaceIsLeftAlone(t *testing.T) { // trap 27
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	w.credentials("payu-credentials", "merchant", secretOne)
 	w.create("links")
@@ -720,6 +746,7 @@ func TestATerminatingNamespaceIsLeftAlone(t *testing.T) { // trap 27
 }
 
 func TestForeignSecretsAreCachedAsTheirVersionOnly(t *testing.T) { // trap 29
+	t.Parallel()
 	secret := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "theirs", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
 		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "everything"},
@@ -742,6 +769,7 @@ func TestForeignSecretsAreCachedAsTheirVersionOnly(t *testing.T) { // trap 29
 }
 
 func TestCredentialsAreReadInThePayUTokensNamespaceOnly(t *testing.T) { // trap 32
+	t.Parallel()
 	w := newWorld(t, payutest.Config{})
 	elsewhere := *w
 	elsewhere.reset()

@@ -76,9 +76,6 @@ func completed(known, given payu.Token, endsAfter, now time.Time) payu.Token {
 	return given
 }
 
-// hasNoLife reports whether nothing is known of the life of a token.
-func hasNoLife(token payu.Token) bool { return token.LifeUnstated && token.ExpiresAt.IsZero() }
-
 // unstated counts the answers in a row that gave a token of which nothing is known how long it lives.
 type unstated struct {
 	answers int
@@ -88,15 +85,15 @@ type unstated struct {
 
 // note notes an answer.
 func (u *unstated) note(known, given payu.Token, now time.Time) {
-	if !hasNoLife(given) {
+	if !given.HasNoLife() {
 		*u = unstated{}
 		return
 	}
-	if given.AccessToken != known.AccessToken || u.since.IsZero() || given.FetchedAt.Before(u.since) {
+	if u.since.IsZero() {
+		u.since = known.FetchedAt
+	}
+	if given.AccessToken != known.AccessToken || given.FetchedAt.Before(u.since) { // or the clock was set back
 		u.since = given.FetchedAt
-		if given.AccessToken == known.AccessToken && known.FetchedAt.Before(u.since) {
-			u.since = known.FetchedAt
-		}
 	}
 	u.answers++
 	u.next = now.Add((&payu.Error{Reason: payu.LifetimeUnknown}).BackOff(u.answers, 0))
@@ -118,10 +115,10 @@ func (u *unstated) restore(seed Seed, now time.Time) {
 }
 
 // isReuse reports whether PayU gave a known token back. The same token with another end than the known one (the local
-// clock was set since) is no reuse: the life that PayU states now is the right one. Nor is one without a life: what is
-// assumed of it begins anew.
+// clock was set since) is no reuse: the life that PayU states now is the right one, also where it has stated none so
+// far. Nor is one without a life: what is assumed of it begins anew.
 func isReuse(known, given payu.Token, now time.Time) bool {
-	if hasNoLife(given) {
+	if given.HasNoLife() || known.HasNoLife() && given.Life() > 0 {
 		return false
 	}
 	moved := given.ExpiresAt.Sub(known.ExpiresAt).Abs() > sameEnd && given.Life() > 0

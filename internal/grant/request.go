@@ -135,7 +135,7 @@ func (r *Registry) finish(s *source, token payu.Token, err *payu.Error) (reused 
 		r.orphans = append(r.orphans, s.key.Source)
 	}
 	members := slices.Collect(maps.Keys(s.members))
-	known := isReuse(s.token, token, now) && (err != nil || !hasNoLife(s.token)) // a life that PayU states at last is news
+	known := isReuse(s.token, token, now)
 	if err != nil && !known {
 		r.fail(s, err, now)
 		return false, err, members

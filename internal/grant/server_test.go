@@ -1,6 +1,7 @@
 package grant_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -216,4 +217,25 @@ func (o *operator) storm(sources []payu.Source, seen int) {
 		})
 	}
 	askers.Wait()
+}
+
+// TestAnOddLifetimeDoesNotEndAToken: a token of which PayU states no life lives on where a later response has an expires_in
+// that is no number. One of 0 says that the token expires.
+func TestAnOddLifetimeDoesNotEndAToken(t *testing.T) {
+	for expiresIn, lives := range map[string]bool{`"never"`: true, "true": true, "0": false, "-1": false} {
+		t.Run(expiresIn, func(t *testing.T) {
+			o := operate(t, payutest.Config{Mode: payutest.Reuse, TokenTTL: time.Hour, Omit: "expires_in"})
+			s := source("shop", scopes...)
+			before, _ := o.request(s)
+			o.server.Inject(payutest.Fault{Set: map[string]json.RawMessage{"expires_in": json.RawMessage(expiresIn)}})
+			after, _ := o.request(s)
+			if after.Token.AccessToken != before.Token.AccessToken || after.Token.MayLiveAt(o.Now()) != lives {
+				t.Errorf("the token is the one from before: %t; it may live: %t, want %t",
+					after.Token.AccessToken == before.Token.AccessToken, after.Token.MayLiveAt(o.Now()), lives)
+			}
+			if failed := after.Err != nil && after.Err.Reason == payu.InvalidResponse; failed != lives {
+				t.Errorf("the request failed with %v", after.Err)
+			}
+		})
+	}
 }

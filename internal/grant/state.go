@@ -48,7 +48,7 @@ func (r *Registry) state(m *member, now time.Time) State {
 		Token: s.token, Reused: s.reused, Err: s.err, Failures: s.failures, NextAttempt: onWall(s.nextAttempt, now),
 		InFlight: s.inFlight, Starting: r.starting(now), Ended: s.ended, Wished: m.wish.pending(s),
 	}
-	if hasNoLife(s.token) || s.unstated.answers > 0 {
+	if s.token.HasNoLife() || s.unstated.answers > 0 {
 		state.Unstated, state.UnstatedNext, state.Since = s.unstated.answers, s.unstatedNext(m, now), s.unstated.since
 	}
 	if s.clockSetBack(now) {

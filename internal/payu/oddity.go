@@ -10,6 +10,17 @@ import (
 // asIssued is the form of the client IDs and client secrets that PayU issues: 64 hexadecimal digits.
 var asIssued = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
 
+// longestName is how long the name of a key may be that is surely no credential.
+const longestName = 40
+
+var manyDigits = regexp.MustCompile(`[0-9a-fA-F]{32}`)
+
+// MayBeCredential reports whether a text may be a client ID or client secret that took the place of a key, or of a label's value: messages
+// never repeat such a text, since more people may read PayUTokens and events than Secrets.
+func MayBeCredential(text string) bool {
+	return len(text) > longestName || manyDigits.MatchString(strings.ReplaceAll(text, "-", ""))
+}
+
 // AsIssued reports whether both credentials have the form of those that PayU issues.
 func (c Credentials) AsIssued() bool {
 	return asIssued.MatchString(c.ClientID) && asIssued.MatchString(c.ClientSecret)

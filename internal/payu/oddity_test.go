@@ -52,3 +52,23 @@ func TestSimilarScope(t *testing.T) {
 		}
 	}
 }
+
+func TestMayBeCredential(t *testing.T) {
+	digits := strings.Repeat("0123456789abcdef", 2)
+	for text, want := range map[string]bool{
+		"":                                     false,
+		"client_id":                            false,
+		"payu-payment-links.client-id":         false,
+		digits[:31]:                            false,
+		strings.Repeat("x", 40):                false,
+		strings.Repeat("x", 41):                true,
+		digits:                                 true,
+		strings.ToUpper(digits):                true,
+		"id_" + digits:                         true,
+		"01234567-89ab-cdef-0123-456789abcdef": true, // a UUID
+	} {
+		if got := payu.MayBeCredential(text); got != want {
+			t.Errorf("%q may be a credential: %t, want %t", text, got, want)
+		}
+	}
+}

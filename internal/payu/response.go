@@ -61,8 +61,8 @@ func decode(a answer, scopes []string, sentAt time.Time) (Token, error) {
 	return decodeToken(m, scopes, sentAt)
 }
 
-// decodeToken returns the token. Where PayU leaves expires_in out, its life is unstated. With an expires_in that no token can have it returns the token and an error: at the end
-// of a token's life a server that reuses tokens says 0, which is no failure for whoever knows that token.
+// decodeToken returns the token. Where PayU leaves expires_in out, its life is unstated. With an expires_in below 1 it returns the
+// token and an error: at the end of a token's life a server that reuses tokens says 0, which is no failure for a source that knows that token.
 func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 	if err := checkAccessToken(m.AccessToken); err != nil {
 		return Token{}, err
@@ -78,13 +78,16 @@ func decodeToken(m message, scopes []string, sentAt time.Time) (Token, error) {
 	if token.LifeUnstated = !isSet(m.ExpiresIn); token.LifeUnstated {
 		return token, nil
 	}
-	var dead error // nil, and no *Error that is nil
-	life, ok := parseLife(m.ExpiresIn)
-	if !ok {
-		dead = invalid("expires_in is not a positive number of seconds")
+	noLife := invalid("expires_in is not a positive number of seconds")
+	life, isNumber := parseLife(m.ExpiresIn)
+	if !isNumber {
+		return Token{}, noLife
 	}
 	token.ExpiresAt, token.EndsAfter = token.FetchedAt.Add(life), sentAt.Add(life)
-	return token, dead
+	if life == 0 {
+		return token, noLife
+	}
+	return token, nil
 }
 
 func invalid(detail string) *Error { return &Error{Reason: InvalidResponse, Detail: detail} }
@@ -163,13 +166,11 @@ func isB64Token(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r < 0x80 && strings.ContainsRune("-._~+/", r)
 }
 
-// parseLife reads expires_in, which occurs as an integer, a float and a string. More than 30 days is 30 days.
-func parseLife(raw json.RawMessage) (time.Duration, bool) {
+// parseLife reads expires_in, which occurs as an integer, a float and a string, in whole seconds: from 0 to 30 days. ok is false if it
+// is not a number.
+func parseLife(raw json.RawMessage) (life time.Duration, ok bool) {
 	seconds, ok := parseSeconds(raw)
-	if !ok || seconds < 1 {
-		return 0, false
-	}
-	return time.Duration(min(seconds, LongestLife.Seconds())) * time.Second, true
+	return time.Duration(max(0, min(seconds, LongestLife.Seconds()))) * time.Second, ok
 }
 
 // parseSeconds reads a decimal number that may stand in quotes. One too large for a float64 is infinite.

@@ -161,12 +161,6 @@ func TestDecodeRefusesTokens(t *testing.T) {
 		"token_type Bearer and more":   {"18", body("token_type", `"Bearer "`), noBearer},
 		"token_type of another type":   {"18", body("token_type", "1"), noObject},
 		"expires_in no number":         {"12: never valid for ever", body("expires_in", `"never"`), noLife},
-		"expires_in 0":                 {"12, 2: dead on arrival", body("expires_in", "0"), noLife},
-		"expires_in \"0\"":             {"12", body("expires_in", `"0"`), noLife},
-		"expires_in negative":          {"12", body("expires_in", "-1"), noLife},
-		"expires_in far below 0":       {"12", body("expires_in", "-1e999"), noLife},
-		"expires_in below a second":    {"12: rounded down it is 0", body("expires_in", "0.9"), noLife},
-		"expires_in tiny":              {"12", body("expires_in", "1e-999"), noLife},
 		"expires_in empty":             {"12", body("expires_in", `""`), noLife},
 		"expires_in in words":          {"12", body("expires_in", `"2h"`), noLife},
 		"expires_in NaN":               {"12: strconv would take it", body("expires_in", `"NaN"`), noLife},
@@ -192,10 +186,28 @@ func TestDecodeRefusesTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := decode(answer{status: 200, body: test.body}, asked, sentAt)
 			want := &Error{Reason: InvalidResponse, Detail: test.want}
-			var token Token
-			if test.want == noLife {
-				token = good(bothScopes, 0) // whoever knows it has a token that expires, and no failure: trap 2
+			if !reflect.DeepEqual(err, error(want)) || got != (Token{}) {
+				t.Errorf("%s: got %+v, %v\nwant %v", test.reason, plain(got), err, want)
 			}
+		})
+	}
+}
+
+// TestDecodeReturnsATokenThatHasExpired beside the error: whoever knows it has a token that expires, and no failure (trap 2). An
+// expires_in that is no number says nothing of the token's life, and gives none.
+func TestDecodeReturnsATokenThatHasExpired(t *testing.T) {
+	tests := map[string]struct{ reason, expiresIn string }{
+		"expires_in 0":              {"12, 2: dead on arrival", "0"},
+		"expires_in \"0\"":          {"12", `"0"`},
+		"expires_in negative":       {"12", "-1"},
+		"expires_in far below 0":    {"12", "-1e999"},
+		"expires_in below a second": {"12: rounded down it is 0", "0.9"},
+		"expires_in tiny":           {"12", "1e-999"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := decode(answer{status: 200, body: body("expires_in", test.expiresIn)}, asked, sentAt)
+			want, token := &Error{Reason: InvalidResponse, Detail: noLife}, good(bothScopes, 0)
 			if !reflect.DeepEqual(err, error(want)) || got != token {
 				t.Errorf("%s: got %+v, %v\nwant %+v, %v", test.reason, plain(got), err, plain(token), want)
 			}

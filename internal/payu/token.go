@@ -28,10 +28,11 @@ func (Token) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 // ValidAt reports whether the token lives at the given moment. The zero Token never does.
 func (t Token) ValidAt(now time.Time) bool { return now.Before(t.ExpiresAt) }
 
+// HasNoLife reports whether PayU stated no life of the token, and none is assumed.
+func (t Token) HasNoLife() bool { return t.LifeUnstated && t.ExpiresAt.IsZero() }
+
 // MayLiveAt reports whether the token lives at the given moment as far as is known.
-func (t Token) MayLiveAt(now time.Time) bool {
-	return t.ValidAt(now) || t.LifeUnstated && t.ExpiresAt.IsZero() && t.AccessToken != ""
-}
+func (t Token) MayLiveAt(now time.Time) bool { return t.ValidAt(now) || t.HasNoLife() && t.AccessToken != "" }
 
 // Life is how long the token lives in all.
 func (t Token) Life() time.Duration { return t.ExpiresAt.Sub(t.FetchedAt) }

@@ -23,6 +23,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payload"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 type checkOptions struct {
@@ -222,11 +223,18 @@ func (o *checkOptions) tryTemplate(token *v1alpha1.PayUToken) bool {
 
 // tryMetadata shows what Kubernetes would refuse when the operator writes the target Secret.
 func (o *checkOptions) tryMetadata(token *v1alpha1.PayUToken) bool {
-	faults := metadataFaults(token.Spec.Target.Template.Metadata)
-	for _, fault := range faults {
-		o.step(screen.Bad, "template", "%s: %s", v1alpha1.ReasonTargetWriteFailed, fault)
+	metadata := token.Spec.Target.Template.Metadata
+	good := true
+	for _, list := range []struct {
+		field  string
+		faults []target.Fault
+	}{{"labels", target.LabelFaults(metadata.Labels)}, {"annotations", target.AnnotationFaults(metadata.Annotations)}} {
+		for _, fault := range list.faults {
+			o.step(screen.Bad, "template", "%s: spec.target.template.metadata.%s: %s: %s", v1alpha1.ReasonTargetWriteFailed, list.field, fault.What, fault.Rule)
+			good = false
+		}
 	}
-	return len(faults) == 0
+	return good
 }
 
 func (o *checkOptions) tryScopes(token *v1alpha1.PayUToken) {

@@ -7,18 +7,17 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 // The default keys of a credentials Secret.
@@ -47,7 +46,7 @@ func readEnvFile(path string) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: line %d is not of the form KEY=VALUE", path, n)
 		case len(validation.IsConfigMapKey(key)) > 0:
 			return nil, fmt.Errorf("%s: line %d: this is not a key of a Secret: use letters, digits, '-', '_' and '.'", path, n)
-		case again && looksLikeCredential(key):
+		case again && payu.MayBeCredential(key):
 			return nil, fmt.Errorf("%s: line %d: the key is repeated, and looks like a credential: write lines KEY=VALUE, each key once", path, n)
 		case again:
 			return nil, fmt.Errorf("%s: line %d: the key %s is repeated: write it once", path, n, key)
@@ -67,17 +66,12 @@ func (c *cluster) readSecret(ctx context.Context, token *v1alpha1.PayUToken) (or
 	switch {
 	case apierrors.IsNotFound(err):
 		return from, unusable(v1alpha1.ReasonCredentialsNotFound, "%s does not exist", from.place)
-	case err == nil && isWrittenByOperator(secret):
+	case err == nil && target.IsWritten(secret):
 		return from, unusable(v1alpha1.ReasonCredentialsInvalid,
 			"%s was written by this operator and holds a token: name the Secret with the client ID and client secret in spec.credentialsSecretRef", from.place)
 	}
 	from.values = secret.Data
 	return from, err
-}
-
-// isWrittenByOperator reports whether a Secret holds a token, as the operator does.
-func isWrittenByOperator(secret metav1.Object) bool {
-	return secret.GetLabels()[v1alpha1.LabelTokenUID] != "" || secret.GetAnnotations()[v1alpha1.AnnotationSource] != ""
 }
 
 // unusableError says why credentials cannot be used.
@@ -134,7 +128,7 @@ func (from origin) credential(key, field, lines string) (string, error) {
 // misplaced refuses a PayUToken that has the credentials where their keys belong.
 func (from origin) misplaced(ref v1alpha1.CredentialsSecretRef) error {
 	for _, key := range []struct{ field, value string }{{"clientIDKey", string(ref.ClientIDKey)}, {"clientSecretKey", string(ref.ClientSecretKey)}} {
-		if _, ok := from.values[key.value]; !ok && looksLikeCredential(key.value) {
+		if _, ok := from.values[key.value]; !ok && payu.MayBeCredential(key.value) {
 			return unusable(v1alpha1.ReasonCredentialsNotFound, "%s has no key of the name in spec.credentialsSecretRef.%s, which looks like a credential: "+
 				"write the name of a key there, for example client_id", from.place, key.field)
 		}
@@ -145,7 +139,7 @@ func (from origin) misplaced(ref v1alpha1.CredentialsSecretRef) error {
 // keys lists the keys that are there, except those that may be a misplaced credential.
 func (from origin) keys() string {
 	const most = 8
-	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(from.values)), looksLikeCredential)
+	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(from.values)), payu.MayBeCredential)
 	var list []string
 	list = append(list, keys[:min(len(keys), most)]...)
 	if more := len(keys) - most; more > 0 {
@@ -160,15 +154,6 @@ func (from origin) keys() string {
 		return "it has no keys"
 	}
 	return "it has the keys " + strings.Join(list, ", ")
-}
-
-// hexDigits are as many as no name has, and a credential does.
-var hexDigits = regexp.MustCompile(`[0-9a-fA-F]{32}`)
-
-// looksLikeCredential reports whether a key may be a value that was written in the wrong place.
-func looksLikeCredential(key string) bool {
-	const longestKey = 40
-	return len(key) > longestKey || hexDigits.MatchString(strings.ReplaceAll(key, "-", ""))
 }
 
 // credentialsHint says what looks wrong about credentials, without a character of them; empty if nothing does.

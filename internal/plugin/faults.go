@@ -3,7 +3,6 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -12,12 +11,8 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-// What Kubernetes accepts as names and values, in short: its own sentences are regular expressions.
-const (
-	objectNameRule = "use lower case letters, digits, '-' and '.', with a letter or digit at both ends, for example payment-links"
-	nameRule       = "a name has up to 63 letters, digits, '-', '_' and '.', and a letter or digit at both ends; a DNS name and '/' may stand before it"
-	valueRule      = "a value is empty, or has up to 63 letters, digits, '-', '_' and '.', and a letter or digit at both ends"
-)
+// objectNameRule is what Kubernetes accepts as the name of an object, in short.
+const objectNameRule = "use lower case letters, digits, '-' and '.', with a letter or digit at both ends, for example payment-links"
 
 // validate finds what the API server would refuse by rules that the built-in schema does not have.
 func (o *createOptions) validate(token *v1alpha1.PayUToken) error {
@@ -53,24 +48,4 @@ func validateScopes(scopes []string) error {
 		}
 	}
 	return nil
-}
-
-// metadataFaults says which labels and annotations of a template Kubernetes would refuse for the Secret. The API server accepts
-// them in a PayUToken.
-func metadataFaults(metadata v1alpha1.TemplateMetadata) (faults []string) {
-	const field = "spec.target.template.metadata."
-	for _, key := range slices.Sorted(maps.Keys(metadata.Labels)) {
-		switch value := metadata.Labels[key]; {
-		case len(validation.IsQualifiedName(key)) > 0:
-			faults = append(faults, fmt.Sprintf("%slabels: %q: %s", field, key, nameRule))
-		case len(validation.IsValidLabelValue(value)) > 0:
-			faults = append(faults, fmt.Sprintf("%slabels: %q of %s: %s", field, value, key, valueRule))
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(metadata.Annotations)) {
-		if len(validation.IsQualifiedName(strings.ToLower(key))) > 0 {
-			faults = append(faults, fmt.Sprintf("%sannotations: %q: %s", field, key, nameRule))
-		}
-	}
-	return faults
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
+	"github.com/payu-token-operator/payu-token-operator/internal/target"
 )
 
 const (
@@ -102,7 +103,7 @@ func (c *cluster) report(ctx context.Context, token *v1alpha1.PayUToken) (screen
 func (c *cluster) isTarget(ctx context.Context, namespace, name string) bool {
 	secret := &metav1.PartialObjectMetadata{} // no values
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); err == nil && isWrittenByOperator(secret) {
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); err == nil && target.IsWritten(secret) {
 		return true
 	}
 	tokens := &v1alpha1.PayUTokenList{}

@@ -46,6 +46,11 @@ func IsSealed(secret *corev1.Secret) bool {
 	return sealed && secret.Labels[v1alpha1.LabelTokenUID] != "" && secret.Annotations[v1alpha1.AnnotationTokenName] != ""
 }
 
+// IsWritten reports whether a Secret was written by the operator, as far as one mark of it tells: it holds no credentials.
+func IsWritten(secret metav1.Object) bool {
+	return secret.GetLabels()[v1alpha1.LabelTokenUID] != "" || secret.GetAnnotations()[v1alpha1.AnnotationSource] != ""
+}
+
 // Read returns what a Secret of the PayUToken's holds; nothing if secret is nil. proof is nil if the credentials cannot
 // be read.
 func (d Desired) Read(secret *corev1.Secret, proof *Proof) Held {

@@ -95,12 +95,16 @@ func (b *bench) createCredentials(ctx context.Context, namespace string, n int) 
 	})
 }
 
-// createTokens creates the PayUTokens from one number to another, each with credentials of its own.
-func (b *bench) createTokens(ctx context.Context, namespace string, from, to int) error {
+// createTokens creates the PayUTokens from one number to another, with the credentials of the client that each has.
+func (b *bench) createTokens(ctx context.Context, namespace string, from, to int, clientOf func(n int) int) error {
 	return each(ctx, workers, to-from, func(ctx context.Context, n int) error {
-		return b.client.Create(ctx, newToken(namespace, from+n, from+n))
+		return b.client.Create(ctx, newToken(namespace, from+n, clientOf(from+n)))
 	})
 }
+
+// Each PayUToken has a client of its own, or all share one.
+func ownClient(n int) int  { return n }
+func sharedClient(int) int { return 0 }
 
 // namespace creates a namespace, and removes what is in it when remove is called: nobody collects garbage here.
 func (b *bench) namespace(ctx context.Context) (name string, remove func() error, err error) {

@@ -114,7 +114,7 @@ func (b *bench) makeAll(ctx context.Context, namespace string, n int) (l load, u
 	}
 	if n > 0 {
 		spread := b.spreadRenewals(ctx, n)
-		l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n) }, m)
+		l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n, ownClient) }, m)
 		err = errors.Join(err, spread())
 	}
 	if err == nil {

@@ -21,8 +21,6 @@ const (
 	alone = 4
 	// fewRequests are those of the one of all sharers that asks PayU.
 	fewRequests = 3
-	// newAlone is what the first step is called.
-	newAlone = "new PayUToken, alone"
 	// renewal is what the count of a renewal's requests is called.
 	renewal = "renewal"
 )
@@ -31,6 +29,7 @@ const (
 type step struct {
 	what  string
 	limit int // for each PayUToken
+	n     int // PayUTokens
 	cause func(context.Context) error
 }
 
@@ -81,22 +80,22 @@ func (b *bench) countWith(ctx context.Context, shared bool) (_ section, err erro
 
 func (c *count) ownSteps() []step {
 	return []step{
-		{newAlone, 5, c.createAlone},
-		{"new PayUToken, among many", 5, c.create},
-		{renewal, 5, c.renew},
-		{"idle pass", 0, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, tokenName, c.n) }},
-		{"PayUToken at a restart", 1, c.restart},
-		{"renewal, the first after a restart", 5, c.refresh},
-		{"edit of the credentials' labels", 1, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, credentialsName, c.n) }},
-		{"PayUToken at a restart after such an edit", 1, c.restart},
+		{"new PayUToken, alone", 5, alone, c.createAlone},
+		{"new PayUToken, among many", 5, c.n, c.create},
+		{renewal, 5, c.n, c.renew},
+		{"idle pass", 0, c.n, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, tokenName, c.n) }},
+		{"PayUToken at a restart", 1, c.n, c.restart},
+		{"renewal, the first after a restart", 5, c.n, c.refresh},
+		{"edit of the credentials' labels", 1, c.n, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, credentialsName, c.n) }},
+		{"PayUToken at a restart after such an edit", 1, c.n, c.restart},
 	}
 }
 
 func (c *count) sharedSteps() []step {
 	return []step{
-		{"new sharer, among many", 5, c.create},
-		{"sharer's renewal", 3, c.renew},
-		{"sharer at a restart", 0, c.restart},
+		{"new sharer, among many", 5, c.n, c.create},
+		{"sharer's renewal", 3, c.n, c.renew},
+		{"sharer at a restart", 0, c.n, c.restart},
 	}
 }
 
@@ -105,17 +104,13 @@ func (c *count) take(ctx context.Context, step step) error {
 	if err := step.cause(ctx); err != nil {
 		return err
 	}
-	n := c.n
-	if step.what == newAlone {
-		n = alone
-	}
-	each, err := c.add(ctx, step.what, n)
+	each, err := c.add(ctx, step.what, step.n)
 	if err != nil {
 		return err
 	}
 	most := float64(step.limit)
 	if c.shared {
-		most += fewRequests / float64(n)
+		most += fewRequests / float64(step.n)
 	}
 	c.goal("API requests for each "+step.what, atMost(step.limit), short(each), each <= most)
 	if step.what == renewal {
@@ -185,7 +180,7 @@ func (c *count) add(ctx context.Context, what string, n int) (each float64, err 
 func (c *count) createAlone(ctx context.Context) error {
 	for n := range alone {
 		_, err := c.timed(ctx, c.namespace, 1, func(ctx context.Context) error {
-			return c.client.Create(ctx, newToken(c.namespace, c.n+n, c.n+n))
+			return c.createTokens(ctx, c.namespace, c.n+n, c.n+n+1, ownClient)
 		})
 		if err := errors.Join(err, pause(ctx, quiet)); err != nil {
 			return err
@@ -199,19 +194,14 @@ func (c *count) create(ctx context.Context) error {
 	if err := c.simulator.SetTokenTTL(ctx, c.brief); err != nil {
 		return err
 	}
+	clientOf := ownClient
+	if c.shared {
+		clientOf = sharedClient
+	}
 	_, err := c.timed(ctx, c.namespace, c.n, func(ctx context.Context) error {
-		return each(ctx, workers, c.n, func(ctx context.Context, n int) error {
-			return c.client.Create(ctx, newToken(c.namespace, n, c.clientOf(n)))
-		})
+		return c.createTokens(ctx, c.namespace, 0, c.n, clientOf)
 	})
 	return errors.Join(err, c.simulator.SetTokenTTL(ctx, usual))
-}
-
-func (c *count) clientOf(n int) int {
-	if c.shared {
-		return 0
-	}
-	return n
 }
 
 // awaitRenewals waits until every Secret has changed, after what may be the cause.

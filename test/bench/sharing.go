@@ -35,9 +35,7 @@ func (b *bench) sharing(ctx context.Context) (_ []section, err error) {
 		what string
 		do   func() error
 	}{
-		{"created", func() error {
-			return each(ctx, workers, n, func(ctx context.Context, n int) error { return b.client.Create(ctx, newToken(namespace, n, 0)) })
-		}},
+		{"created", func() error { return b.createTokens(ctx, namespace, 0, n, sharedClient) }},
 		{"one of them refreshed by its annotation", func() error {
 			// In another second than the creation: the operator counts whole ones.
 			return errors.Join(b.simulator.SetTokenTTL(ctx, brief), pause(ctx, time.Second), b.refresh(ctx, namespace, 0, "now"))

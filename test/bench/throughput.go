@@ -176,7 +176,7 @@ func (b *bench) timeOperators(ctx context.Context, n int, flags ...[]string) (l 
 		return l, err
 	}
 	profiled := b.profileThese(ctx, "throughput", aWhile, managers)
-	l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n) }, managers...)
+	l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n, ownClient) }, managers...)
 	profiled()
 	return l, err
 }
@@ -191,6 +191,6 @@ func (b *bench) warm(ctx context.Context) (err error) {
 	if err := b.createCredentials(ctx, namespace, warmUp); err != nil {
 		return err
 	}
-	_, err = b.timed(ctx, namespace, warmUp, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, warmUp) })
+	_, err = b.timed(ctx, namespace, warmUp, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, warmUp, ownClient) })
 	return err
 }
