@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := go tool -modfile=hack/tools/go.mod
 HELM    := go tool -modfile=hack/helm/go.mod helm
-LINT    := go tool -modfile=hack/golangci-lint/go.mod golangci-lint
+LINT    := go tool -modfile=hack/golangci-lint/go.mod golangci-lint-kube-api-linter
 # The race detector needs a C compiler.
 RACE    := $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 # About 30 s for each target. A time instead of a count sometimes fails with "context deadline exceeded".
@@ -123,7 +123,7 @@ fuzz: ## Fuzz each fuzz target FUZZTIME (150000x, about 30 s).
 	done
 
 .PHONY: verify
-verify: verify-generate verify-format verify-tidy verify-manifests verify-workflows lint ## Check that generated files are up to date, and everything is formatted, tidy and lint free.
+verify: verify-generate verify-crd verify-format verify-tidy verify-manifests verify-workflows verify-subjects lint ## Check that generated files are up to date, the CRD is compatible, and everything is formatted, tidy and lint free.
 
 .PHONY: verify-generate
 verify-generate: # Generated files must be committed.
@@ -131,6 +131,10 @@ verify-generate: # Generated files must be committed.
 	[ "$$before" = "$$(cat $(GENERATED) | cksum)" ] || { echo "Generated files were out of date: run 'make generate' and commit the result"; exit 1; }
 GENERATED = config/crd/bases/*.yaml config/rbac/role.yaml config/prometheus/prometheusrule.yaml api/v1alpha1/zz_generated.deepcopy.go \
 	charts/payu-token-operator/files/*.yaml
+
+.PHONY: verify-crd
+verify-crd: # What the CRD of the commit before accepted must still be accepted, and kept.
+	@$(GOBUILD) -o bin/crd ./hack/crd && bin/crd HEAD HEAD^
 
 .PHONY: verify-format
 verify-format: # gofmt decides.
@@ -159,6 +163,12 @@ SCORE = go tool -modfile=hack/kube-score/go.mod kube-score score --output-format
 .PHONY: verify-workflows
 verify-workflows: # Without shellcheck, which not every machine has, so that the result is the same everywhere.
 	@$(TOOL) actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+
+.PHONY: verify-subjects
+verify-subjects: # Of all commits since the check was introduced, as far as the clone has them. Git and GitHub word those of merges.
+	@since=$$(git rev-parse --verify --quiet $(CHECKED_SINCE)^{commit}) || { echo "The clone is too shallow to check commit subjects"; exit 0; }; \
+	git log --no-merges --format=%s $$since..HEAD | awk 'length > 72 || /\.$$/ { print "Not a commit subject of at most 72 characters without a period: " $$0; bad = 1 } END { exit bad }'
+CHECKED_SINCE = 82ba80c35d90546c3162f10eca34b1ea5296781c
 
 .PHONY: vulncheck
 vulncheck: ## Search for known vulnerabilities that the code reaches. It needs vuln.go.dev.
