@@ -23,8 +23,8 @@ help: ## List the targets.
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show the operator on a real API server and a simulated PayU, in about a minute. KEEP=1 keeps it running.
-	@$(GOBUILD) -o bin/demo ./hack/demo && exec bin/demo --manager=bin/manager --simulator=bin/payu-simulator $(if $(KEEP),--keep)
+demo: ## Show the operator on a real API server and a simulated PayU, in about a minute. KEEP=1 keeps it running.
+	@$(GOBUILD) -o bin/demo ./hack/demo && exec bin/demo $(if $(KEEP),--keep)
 
 .PHONY: run
 run: build ## Run the operator here, against the cluster of the current kubeconfig. ARGS="--log-format=text" adds flags.
@@ -75,7 +75,7 @@ plugin-release: ## Build dist/kubectl-payutoken_* for all platforms, with checks
 
 .PHONY: golden
 golden: ## Update the rendered charts for their tests.
-	go test ./test/chart -run Golden -update
+	go test ./test/manifests -run Golden -update
 
 .PHONY: generate
 generate: ## Generate the CRD, the deep copies and the ClusterRole from the Go sources.
@@ -102,12 +102,12 @@ test-model: ## Run the operator through HISTORIES (100) random histories on a re
 	go test -timeout 60m -run TestModel ./internal/controller -rapid.checks=$(or $(HISTORIES),100) -rapid.steps=40
 
 .PHONY: test-chaos
-test-chaos: build ## Kill, stop and cut everything under 200 PayUTokens for four minutes. CHAOS="--duration=75s" is the short form.
-	$(GOBUILD) -o bin/chaos ./test/chaos && exec bin/chaos --manager=bin/manager --simulator=bin/payu-simulator $(CHAOS)
+test-chaos: ## Kill, stop and cut everything under 200 PayUTokens for four minutes. CHAOS="--duration=75s" is the short form.
+	$(GOBUILD) -o bin/chaos ./test/chaos && exec bin/chaos $(CHAOS)
 
 .PHONY: bench
-bench: build ## Measure everything, in half an hour, and write docs/performance-results.md. BENCH="--quick" is a trial, BENCH="--only=latency" measures one thing.
-	$(GOBUILD) -o bin/bench ./test/bench && exec bin/bench --manager=bin/manager --simulator=bin/payu-simulator $(BENCH)
+bench: ## Measure everything, in half an hour, and write docs/performance-results.md. BENCH="--quick" is a trial, BENCH="--only=latency" measures one thing.
+	$(GOBUILD) -o bin/bench ./test/bench && exec bin/bench $(BENCH)
 
 .PHONY: test-e2e
 test-e2e: ## Prove on a real node that a workload sees no refusal: on a new node (root, Debian), or on the cluster of E2E_KUBECONFIG. See docs/e2e.md.
@@ -145,7 +145,7 @@ verify-tidy: # go.mod holds what is used, and nothing else.
 	@for module in . $(dir $(wildcard hack/*/go.mod)); do go -C $$module mod tidy -diff || exit 1; done
 
 .PHONY: verify-manifests
-verify-manifests: # kube-score checks them. test/chart and test/install check on an API server that they are valid.
+verify-manifests: # kube-score checks them. test/manifests checks on an API server that they are valid.
 	@PATH=$$(hack/controlplane/assets):$$PATH && \
 	for render in "kubectl kustomize config/default" "kubectl kustomize config/namespaced" "$(HELM) template payu-token-operator \
 		charts/payu-token-operator --kube-version 1.29.0 --set networkPolicy.enabled=true"; do \
@@ -177,7 +177,7 @@ vulncheck: ## Search for known vulnerabilities that the code reaches. It needs v
 .PHONY: lint
 lint: ## Run golangci-lint with the linters of .golangci.yml.
 	$(LINT) run --allow-parallel-runners
-	go -C hack/image tool -modfile=../golangci-lint/go.mod golangci-lint run --allow-parallel-runners
+	go -C hack/image tool -modfile=../golangci-lint/go.mod golangci-lint-kube-api-linter run --allow-parallel-runners
 
 .PHONY: clean
 clean: ## Remove what was built here. The API server for tests stays in the user's cache folder.

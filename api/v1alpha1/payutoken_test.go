@@ -24,11 +24,11 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // cluster is a real API server: only that one runs the rules of the CRD.
-var cluster *testcluster.Cluster
+var cluster *lab.Cluster
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	if cluster, err = testcluster.Start(); err != nil {
+	if cluster, err = lab.StartCluster(); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop()) }()

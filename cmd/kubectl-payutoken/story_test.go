@@ -7,19 +7,20 @@ import (
 	"testing"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestAStory is what a team does with the plugin, from the first manifest to a failure and back, with a real operator.
 func TestAStory(t *testing.T) {
 	s := newShop(t)
-	stop := s.operate()
-	env := s.file("payu.env", "client_id="+merchant+"\nclient_secret="+merchantSecret+"\n")
+	operator := s.Operate(s.payu)
+	env := lab.File(s, "payu.env", "client_id="+lab.Merchant+"\nclient_secret="+lab.MerchantSecret+"\n")
 	asPayU := []string{"--test-base-url=" + s.payu.URL, "--ca-file=" + s.payu.CAFile}
 
 	// A manifest is created, checked, and applied with its credentials.
 	made := s.exactly("", "payutoken", "create", "links", "--environment=Test", "--scopes=create_payment_links,read_payment_links", "--target=links-token", "--from-env-file="+env)
 	made.want(t, 0)
-	manifest := s.file("links.yaml", made.stdout)
+	manifest := lab.File(s, "links.yaml", made.stdout)
 	s.kubectl("", append([]string{"payutoken", "check", "-f", manifest, "--from-env-file=" + env}, asPayU...)...).
 		want(t, 0, "accepted by the API server", "✓ PayU         issued a token for create_payment_links read_payment_links that is valid for 120m")
 	s.kubectl("", "apply", "-f", manifest).want(t, 0)
@@ -42,13 +43,13 @@ func TestAStory(t *testing.T) {
 	s.kubectl("", "payutoken", "refresh", "--all", "--wait").want(t, 0, "payutoken.auth.payu.in/links unchanged: PayU issued the same token again")
 	s.kubectl("", append([]string{"payutoken", "check", "links", "--probe"}, asPayU...)...).want(t, 0, "PayU reuses tokens")
 	s.payu.SetMode(payutest.Default)
-	s.payu.PutClient(payutest.Client{ID: merchant, Secret: "rotated"})
+	s.payu.PutClient(payutest.Client{ID: lab.Merchant, Secret: "rotated"})
 	s.kubectl("", "payutoken", "refresh", "links", "--wait").
 		want(t, 2, `PayUToken "links" got no new token: InvalidClient: PayU answered invalid_client: correct client_id and client_secret in Secret "payu-credentials"`)
 	s.kubectl("", "payutoken", "status", "links").want(t, 0, "Ready, but the last request for a token failed (InvalidClient)", "What to do")
 
 	// The remedy that status names fixes it.
-	rotated := s.file("payu.env", "client_id="+merchant+"\nclient_secret=rotated\n")
+	rotated := lab.File(s, "payu.env", "client_id="+lab.Merchant+"\nclient_secret=rotated\n")
 	secret := s.kubectl("", "create", "secret", "generic", "payu-credentials", "--from-env-file="+rotated, "--dry-run=client", "-o", "yaml")
 	s.kubectl(secret.stdout, "apply", "-f", "-").want(t, 0)
 	s.kubectl("", "wait", "--for=condition=Refreshed", "payutoken/links", "--timeout=60s").want(t, 0)
@@ -67,7 +68,7 @@ func TestAStory(t *testing.T) {
 	}
 
 	// No operator responds.
-	stop()
+	operator.Stop()
 	s.kubectl("", "payutoken", "refresh", "links", "--wait", "--timeout=1s").want(t, 3, "check that the operator runs")
 }
 
@@ -85,7 +86,7 @@ func TestKubectlCompletesThePlugin(t *testing.T) {
 	s.kubectl("apiVersion: auth.payu.in/v1alpha1\nkind: PayUToken\nmetadata: {name: links}\n"+
 		"spec: {environment: Test, scopes: [a], credentialsSecretRef: {name: c}}\n", "apply", "-f", "-").want(t, 0)
 	for words, want := range map[string]string{
-		"status -n " + s.namespace + " ": "links\n",
+		"status -n " + s.Namespace + " ": "links\n",
 		"li":                             "list\t",
 		"refresh --ti":                   "--timeout\t",
 	} {
@@ -95,7 +96,7 @@ func TestKubectlCompletesThePlugin(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	s := newShop(t)
-	s.exactly("", "payutoken", "version").want(t, 0, "kubectl-payutoken v1.2.3-test (commit ")
+	s.exactly("", "payutoken", "version").want(t, 0, "kubectl-payutoken "+lab.Version+" (commit ")
 }
 
 // TestAuthProviders has users whom kubectl supports, or tells what to use instead.
@@ -106,7 +107,7 @@ func TestAuthProviders(t *testing.T) {
 		`{"name": "oidc", "config": {"idp-issuer-url": "https://issuer.example", "client-id": "x", "id-token": "` + idToken + `"}}`: "log in again",
 		`{"name": "azure"}`: "kubelogin",
 	} {
-		file := s.file("kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x",
+		file := lab.File(s, "kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x",
 "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
 "clusters": [{"name": "x", "cluster": {"server": "`+cluster.Config.Host+`", "insecure-skip-tls-verify": true}}],
 "users": [{"name": "x", "user": {"auth-provider": `+provider+`}}]}`)
@@ -117,19 +118,19 @@ func TestAuthProviders(t *testing.T) {
 // kubectl hands the exit code and Ctrl-C through.
 func TestInterrupt(t *testing.T) {
 	s := newShop(t)
-	command := s.command(t.Context(), "payutoken", "list", "-w", "-n", s.namespace)
+	command := s.command(t.Context(), "payutoken", "list", "-w", "-n", s.Namespace)
 	out, in, err := os.Pipe()
-	check(t, err)
+	lab.Check(t, err)
 	defer out.Close()
 	command.Stdout = in
-	check(t, command.Start())
-	check(t, in.Close())
+	lab.Check(t, command.Start())
+	lab.Check(t, in.Close())
 	s.kubectl("apiVersion: auth.payu.in/v1alpha1\nkind: PayUToken\nmetadata: {name: links}\n"+
 		"spec: {environment: Test, scopes: [a], credentialsSecretRef: {name: c}}\n", "apply", "-f", "-").want(t, 0)
 	if _, err := out.Read(make([]byte, 1)); err != nil { // it watches
 		t.Fatal(err)
 	}
-	check(t, command.Process.Signal(syscall.SIGINT))
+	lab.Check(t, command.Process.Signal(syscall.SIGINT))
 	command.Wait()
 	if code := command.ProcessState.ExitCode(); code != 130 {
 		t.Errorf("exit code %d", code)

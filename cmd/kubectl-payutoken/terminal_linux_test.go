@@ -10,20 +10,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // openTerminal returns the two ends of a terminal of 100 by 30 characters.
 func openTerminal(t *testing.T) (screen, program *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	check(t, err)
+	lab.Check(t, err)
 	t.Cleanup(func() { screen.Close() })
-	check(t, unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0))
+	lab.Check(t, unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0))
 	number, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
-	check(t, err)
+	lab.Check(t, err)
 	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	check(t, err)
-	check(t, unix.IoctlSetWinsize(int(program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 30, Col: 100}))
+	lab.Check(t, err)
+	lab.Check(t, unix.IoctlSetWinsize(int(program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 30, Col: 100}))
 	return screen, program
 }
 
@@ -32,9 +34,9 @@ func onTerminal(t *testing.T, command *exec.Cmd, until string) string {
 	t.Helper()
 	screen, program := openTerminal(t)
 	command.Stdout, command.Stderr = program, program
-	check(t, command.Start())
-	check(t, program.Close())
-	ended := time.AfterFunc(patience, func() { command.Process.Kill() })
+	lab.Check(t, command.Start())
+	lab.Check(t, program.Close())
+	ended := time.AfterFunc(lab.Patience, func() { command.Process.Kill() })
 	defer ended.Stop()
 	var shown strings.Builder
 	buffer := make([]byte, 4096)
@@ -61,7 +63,7 @@ func TestOnATerminal(t *testing.T) {
 	s.kubectl("apiVersion: auth.payu.in/v1alpha1\nkind: PayUToken\nmetadata: {name: links}\n"+
 		"spec: {environment: Test, scopes: [a], credentialsSecretRef: {name: c}}\n", "apply", "-f", "-").want(t, 0)
 	list := func(env ...string) string {
-		command := s.command(t.Context(), "payutoken", "list", "-n", s.namespace)
+		command := s.command(t.Context(), "payutoken", "list", "-n", s.Namespace)
 		command.Env = append(command.Env, env...)
 		return onTerminal(t, command, "")
 	}
@@ -75,12 +77,12 @@ func TestOnATerminal(t *testing.T) {
 		t.Errorf("colour in a pipe: %q", piped.stdout)
 	}
 
-	watch := s.command(t.Context(), "payutoken", "list", "-w", "-n", s.namespace)
+	watch := s.command(t.Context(), "payutoken", "list", "-w", "-n", s.Namespace)
 	if got := onTerminal(t, watch, "1 waiting"); !strings.Contains(got, "\x1b[H\x1b[2J") || watch.ProcessState.ExitCode() != 130 {
 		t.Errorf("exit code %d\n%q", watch.ProcessState.ExitCode(), got)
 	}
 
-	env := s.file("payu.env", "client_id=a\nclient_secret=b\n")
+	env := lab.File(s, "payu.env", "client_id=a\nclient_secret=b\n")
 	create := s.command(t.Context(), "payutoken", "create", "x", "--environment=Test", "--scopes=a", "--from-env-file="+env)
 	if got := onTerminal(t, create, ""); !strings.Contains(got, "not printed on a terminal") || create.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit code %d\n%s", create.ProcessState.ExitCode(), got)

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // warnings counts those that an API server sends.
@@ -31,12 +31,12 @@ func TestWarningsOfAPolicyDoNotBetrayAToken(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.warnOfSecrets()
-	server := runPayU(t, payutest.Config{})
+	server := lab.RunPayU(t, payutest.Config{})
 	o := s.operate(server, "--log-level=info")
 	s.create("links")
-	s.awaitReady("links")
-	o.stop()
-	said := o.log.text()
+	s.AwaitReady("links")
+	o.Stop()
+	said := o.Log.Text()
 	for _, issued := range server.Issued() {
 		for _, form := range []string{issued.Token, base64.StdEncoding.EncodeToString([]byte(issued.Token))} {
 			if at := strings.Index(said, form); at >= 0 {
@@ -51,7 +51,7 @@ func (s *shop) warnOfSecrets() {
 	s.Helper()
 	fail := admissionv1.Fail
 	policy := &admissionv1.ValidatingAdmissionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: s.Namespace},
 		Spec: admissionv1.ValidatingAdmissionPolicySpec{
 			FailurePolicy: &fail,
 			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
@@ -65,23 +65,23 @@ func (s *shop) warnOfSecrets() {
 		},
 	}
 	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: s.Namespace},
 		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: s.namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Warn},
-			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}}},
+			PolicyName: s.Namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Warn},
+			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.Namespace}}},
 		},
 	}
 	for _, o := range []client.Object{policy, binding} {
-		check(s.T, cluster.Client.Create(s.ctx, o))
-		s.Cleanup(func() { check(s.T, cluster.Client.Delete(context.WithoutCancel(s.ctx), o)) })
+		lab.Check(s.T, cluster.Client.Create(s.Context(), o))
+		s.Cleanup(func() { lab.Check(s.T, cluster.Client.Delete(context.WithoutCancel(s.Context()), o)) })
 	}
 	heard := &warnings{}
 	config := rest.CopyConfig(cluster.Config)
 	config.WarningHandlerWithContext = heard
-	probing := must(client.New(config, client.Options{Scheme: cluster.Client.Scheme()}))(s.T)
-	await(s.T, "a warning of the policy", func() bool {
-		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "probe"}, StringData: map[string]string{"access_token": "abcd"}}
-		check(s.T, probing.Create(s.ctx, probe, client.DryRunAll))
+	probing := lab.Must(client.New(config, client.Options{Scheme: cluster.Client.Scheme()}))(s.T)
+	lab.AwaitTrue(s.T, "a warning of the policy", func() bool {
+		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "probe"}, StringData: map[string]string{"access_token": "abcd"}}
+		lab.Check(s.T, probing.Create(s.Context(), probe, client.DryRunAll))
 		time.Sleep(100 * time.Millisecond)
 		return heard.Load() > 0
 	})
@@ -91,11 +91,11 @@ func (s *shop) warnOfSecrets() {
 // are an error of the scrape as a whole.
 func TestANamespaceThatIsNamedTwiceDoesNotEndTheMetrics(t *testing.T) {
 	t.Parallel()
-	s, address := newShop(t), must(process.FreeAddress())(t)
-	launch(t, cluster.Kubeconfig, fmt.Sprintf("--watch-namespaces=%s,%[1]s", s.namespace), "--metrics-bind-address="+address, "--metrics-secure=false")
+	s, address := newShop(t), lab.Must(lab.FreeAddress())(t)
+	launch(t, cluster.Kubeconfig, fmt.Sprintf("--watch-namespaces=%s,%[1]s", s.Namespace), "--metrics-bind-address="+address, "--metrics-secure=false")
 	var status int
 	var body string
-	await(t, "an answer to a scrape", func() bool {
+	lab.AwaitTrue(t, "an answer to a scrape", func() bool {
 		status, body = get(plainClient(t), "http://"+address+"/metrics", "")
 		return status != 0
 	})

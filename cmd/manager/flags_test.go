@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // contractFlags are the flags of the contract with their defaults.
@@ -70,7 +71,7 @@ func TestHelpExplainsEveryFlagOfTheContractAndNoOther(t *testing.T) {
 
 func TestVersionIsTheOneThatWasBuilt(t *testing.T) {
 	said := runToEnd(t, nil, "--version")
-	want := regexp.MustCompile(`^payu-token-operator ` + builtVersion + ` \(commit ` + builtCommit + `, go1\.\S+, \w+/\w+\)\n$`)
+	want := regexp.MustCompile(`^payu-token-operator ` + lab.Version + ` \(commit ` + lab.Commit + `, go1\.\S+, \w+/\w+\)\n$`)
 	if said.code != 0 || said.stderr != "" || !want.MatchString(said.stdout) {
 		t.Errorf("exit code %d, stdout %q, stderr %q", said.code, said.stdout, said.stderr)
 	}
@@ -108,7 +109,7 @@ const soon = 10 * time.Second
 
 func TestABadFlagIsRefusedInOneLine(t *testing.T) {
 	garbage := filepath.Join(t.TempDir(), "garbage.pem")
-	check(t, os.WriteFile(garbage, []byte("no certificate\n"), 0o600))
+	lab.Check(t, os.WriteFile(garbage, []byte("no certificate\n"), 0o600))
 	missing := filepath.Join(t.TempDir(), "missing.pem")
 	for name, test := range map[string]refusal{
 		"an unknown flag":                           {args: []string{"--nonsense"}, says: []string{"--nonsense", "--help"}},
@@ -147,12 +148,12 @@ func TestABadFlagIsRefusedInOneLine(t *testing.T) {
 func anyCAFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	check(t, os.WriteFile(file, must(payutest.NewAuthority())(t).PEM(), 0o600))
+	lab.Check(t, os.WriteFile(file, lab.Must(payutest.NewAuthority())(t).PEM(), 0o600))
 	return file
 }
 
 func TestAnAddressThatCannotBeServedIsRefusedInOneLine(t *testing.T) {
-	taken := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	taken := lab.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { taken.Close() })
 	address := taken.Addr().String()
 	for name, r := range map[string]refusal{

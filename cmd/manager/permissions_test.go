@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // call is a request to the API server, as its audit log tells.
@@ -34,7 +34,7 @@ type call struct {
 func callsOf(t *testing.T, user string) []call {
 	t.Helper()
 	var calls []call
-	for line := range strings.Lines(string(must(os.ReadFile(auditLog))(t))) {
+	for line := range strings.Lines(string(lab.Must(os.ReadFile(cluster.AuditLog))(t))) {
 		var c call
 		if json.Unmarshal([]byte(line), &c) == nil && c.User.Username == user { // the last line may be half written
 			calls = append(calls, c)
@@ -54,7 +54,7 @@ func (o *operator) expectNothingForbidden(user string) {
 			o.Errorf("%s %s: %d", c.Verb, c.URI, c.ResponseStatus.Code)
 		}
 	}
-	for line := range strings.Lines(o.log.text()) {
+	for line := range strings.Lines(o.Log.Text()) {
 		if strings.Contains(strings.ToLower(line), "forbidden") {
 			o.Errorf("log: %s", line)
 		}
@@ -65,41 +65,41 @@ func (o *operator) expectNothingForbidden(user string) {
 func (s *shop) useEverything() {
 	s.Helper()
 	s.create("links")
-	s.awaitReady("links")
-	s.change("links", refresh("now"))
-	await(s.T, "the refresh is handled", func() bool { return s.token("links").Status.LastHandledRefreshAt == "now" })
-	check(s.T, cluster.Client.Delete(s.ctx, s.secret("links")))
-	await(s.T, "a deleted Secret is back", func() bool { return s.secret("links") != nil })
-	s.change("links", target("moved"))
-	await(s.T, "the Secret has moved", func() bool { return s.secret("links") == nil && s.secret("moved") != nil })
-	s.credentials("wrong", merchant, "wrong")
-	s.create("refused", credentialsOf("wrong"))
-	s.awaitCondition("refused", "Ready=False/InvalidClient")
+	s.AwaitReady("links")
+	s.Change("links", lab.Refresh("now"))
+	lab.AwaitTrue(s.T, "the refresh is handled", func() bool { return s.Token("links").Status.LastHandledRefreshAt == "now" })
+	lab.Check(s.T, cluster.Client.Delete(s.Context(), s.Secret("links")))
+	lab.AwaitTrue(s.T, "a deleted Secret is back", func() bool { return s.Secret("links") != nil })
+	s.Change("links", lab.Into("moved"))
+	lab.AwaitTrue(s.T, "the Secret has moved", func() bool { return s.Secret("links") == nil && s.Secret("moved") != nil })
+	s.Credentials("wrong", lab.Merchant, "wrong")
+	s.create("refused", lab.With("wrong"))
+	s.AwaitCondition("refused", "Ready=False/InvalidClient")
 }
 
 func TestRolesInTheNamedNamespacesSuffice(t *testing.T) {
 	t.Parallel()
 	a, b, c := newShop(t), newShop(t), newShop(t)
-	user, name := newServiceAccount(t, a.namespace)
+	user, name := newServiceAccount(t, a.Namespace)
 	for _, s := range []*shop{a, b} {
 		s.grant(user, name, shippedRules(t))
 	}
-	server := runPayU(t, payutest.Config{})
+	server := lab.RunPayU(t, payutest.Config{})
 	c.create("links")
-	o := launch(t, user.Kubeconfig, append(asking(server), "--watch-namespaces="+a.namespace+","+b.namespace)...)
+	o := launch(t, user.Kubeconfig, append(lab.Asking(server), "--watch-namespaces="+a.Namespace+","+b.Namespace)...)
 	b.create("links")
-	b.awaitReady("links")
+	b.AwaitReady("links")
 	a.useEverything()
 	awaitEvent(b, "links", "Refreshed")
 	awaitEvent(a, "refused", "InvalidClient")
-	o.stop()
+	o.Stop()
 
 	c.expectUntouched("links")
 	o.expectNothingForbidden(name)
 	for _, call := range callsOf(t, name) {
 		switch ref := call.ObjectRef; {
 		case ref == nil || ref.Group == "authorization.k8s.io": // discovery, and what it may do
-		case ref.Namespace != a.namespace && ref.Namespace != b.namespace:
+		case ref.Namespace != a.Namespace && ref.Namespace != b.Namespace:
 			t.Errorf("%s %s is outside of its namespaces", call.Verb, call.URI)
 		}
 	}
@@ -108,8 +108,8 @@ func TestRolesInTheNamedNamespacesSuffice(t *testing.T) {
 // awaitEvent waits for an event of a PayUToken, as an object of events.k8s.io.
 func awaitEvent(s *shop, name, reason string) {
 	s.Helper()
-	await(s.T, "an event "+reason+" of "+name, func() bool {
-		out := must(cluster.Kubectl(s.ctx, "get", "events.events.k8s.io", "-n", s.namespace, "-o",
+	lab.AwaitTrue(s.T, "an event "+reason+" of "+name, func() bool {
+		out := lab.Must(cluster.Kubectl(s.Context(), "get", "events.events.k8s.io", "-n", s.Namespace, "-o",
 			`jsonpath={range .items[*]}{.regarding.name} {.reason} {.reportingController}{"\n"}{end}`))(s.T)
 		return strings.Contains(out, name+" "+reason+" payu-token-operator\n")
 	})
@@ -122,27 +122,27 @@ const operatorNamespace = "payu-token-operator"
 func TestTheShippedPermissionsSuffice(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	must(cluster.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-k", "../../config/default"))(t)
-	args := must(cluster.Kubectl(ctx, "get", "deployment/payu-token-operator", "-n", operatorNamespace, "-o", "jsonpath={.spec.template.spec.containers[0].args[*]}"))(t)
+	lab.Must(cluster.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-k", "../../config/default"))(t)
+	args := lab.Must(cluster.Kubectl(ctx, "get", "deployment/payu-token-operator", "-n", operatorNamespace, "-o", "jsonpath={.spec.template.spec.containers[0].args[*]}"))(t)
 	user, name := newServiceAccount(t, operatorNamespace)
 	for _, rule := range slices.Concat(shippedRules(t), leaderElectionRules(t), metricsRules(t)) {
 		awaitPermission(t, user, operatorNamespace, rule)
 	}
 
 	s := newShop(t)
-	server := runPayU(t, payutest.Config{})
-	metrics := must(process.FreeAddress())(t)
-	flags := append(asking(server), "--leader-election-namespace="+operatorNamespace, "--metrics-bind-address="+metrics, "--watch-label-selector=shop="+s.namespace)
+	server := lab.RunPayU(t, payutest.Config{})
+	metrics := lab.Must(lab.FreeAddress())(t)
+	flags := append(lab.Asking(server), "--leader-election-namespace="+operatorNamespace, "--metrics-bind-address="+metrics, "--watch-label-selector=shop="+s.Namespace)
 	o := launch(t, user.Kubeconfig, append(strings.Fields(args), flags...)...)
 	s.useEverything()
 	awaitEvent(s, "links", "Refreshed")
 	awaitEvent(s, "refused", "InvalidClient")
 	expectScrapes(t, metrics)
 	expectSeenByKubectl(s)
-	o.stop()
+	o.Stop()
 
 	o.expectNothingForbidden(name)
-	if events := must(cluster.Kubectl(ctx, "get", "events", "-n", operatorNamespace))(t); !strings.Contains(events, "became leader") {
+	if events := lab.Must(cluster.Kubectl(ctx, "get", "events", "-n", operatorNamespace))(t); !strings.Contains(events, "became leader") {
 		t.Errorf("no event tells who leads:\n%s", events)
 	}
 	for _, unused := range unusedPermissions(t, name) {
@@ -153,17 +153,17 @@ func TestTheShippedPermissionsSuffice(t *testing.T) {
 // expectSeenByKubectl checks that a user finds what happened where users look.
 func expectSeenByKubectl(s *shop) {
 	s.Helper()
-	described := must(cluster.Kubectl(s.ctx, "describe", "payutoken/links", "-n", s.namespace))(s.T)
+	described := lab.Must(cluster.Kubectl(s.Context(), "describe", "payutoken/links", "-n", s.Namespace))(s.T)
 	for _, words := range []string{"Refreshed", `Wrote the token into Secret "links"`, `Wrote the token into Secret "moved"`} {
 		if !strings.Contains(described, words) {
 			s.Errorf("kubectl describe does not show %q:\n%s", words, described)
 		}
 	}
-	events := must(cluster.Kubectl(s.ctx, "get", "events", "-n", s.namespace))(s.T)
+	events := lab.Must(cluster.Kubectl(s.Context(), "get", "events", "-n", s.Namespace))(s.T)
 	if !strings.Contains(events, "InvalidClient") || !strings.Contains(events, "payutoken/refused") {
 		s.Errorf("kubectl get events:\n%s", events)
 	}
-	columns := must(cluster.Kubectl(s.ctx, "get", "payutok", "links", "-n", s.namespace))(s.T)
+	columns := lab.Must(cluster.Kubectl(s.Context(), "get", "payutok", "links", "-n", s.Namespace))(s.T)
 	if got := strings.Fields(columns)[:7]; !slices.Equal(got, []string{"NAME", "READY", "REASON", "REFRESHED", "ENVIRONMENT", "SECRET", "EXPIRES"}) {
 		s.Errorf("kubectl get payutok:\n%s", columns)
 	}

@@ -12,15 +12,15 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 func TestTheProbesAnswer(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	o := s.operate(runPayU(t, payutest.Config{}))
+	o := s.operate(lab.RunPayU(t, payutest.Config{}))
 	s.create("links")
-	s.awaitReady("links")
+	s.AwaitReady("links")
 	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/readyz/caches": http.StatusOK, "/healthz/overdue": http.StatusOK, "/metrics": http.StatusNotFound} {
 		if status, body := o.probe(path); status != want {
 			t.Errorf("%s: %d %s, want %d", path, status, body, want)
@@ -31,11 +31,11 @@ func TestTheProbesAnswer(t *testing.T) {
 func TestAStandbyIsReady(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	flags := []string{"--leader-elect", "--leader-election-namespace=" + s.namespace}
-	server := runPayU(t, payutest.Config{})
+	flags := []string{"--leader-elect", "--leader-election-namespace=" + s.Namespace}
+	server := lab.RunPayU(t, payutest.Config{})
 	s.operate(server, flags...)
 	s.create("links")
-	s.awaitReady("links")
+	s.AwaitReady("links")
 	standby := s.operate(server, flags...)
 	if status, body := standby.probe("/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz of a standby: %d %s", status, body)
@@ -55,12 +55,12 @@ func TestAnIdleOperatorStartsSoonAndIsSmall(t *testing.T) {
 	var rss []int
 	for range starts {
 		began := time.Now()
-		o := launch(t, cluster.Kubeconfig, "--log-level=info", "--metrics-bind-address="+must(process.FreeAddress())(t))
+		o := launch(t, cluster.Kubeconfig, "--log-level=info", "--metrics-bind-address="+lab.Must(lab.FreeAddress())(t))
 		times = append(times, time.Since(began))
-		o.awaitLog("Serving metrics server")
-		o.awaitLog("Starting workers")
+		o.AwaitLog("Serving metrics server")
+		o.AwaitLog("Starting workers")
 		rss = append(rss, o.memory("VmRSS"))
-		o.stop()
+		o.Stop()
 	}
 	slices.Sort(times)
 	slices.Sort(rss)
@@ -74,10 +74,10 @@ func TestAnIdleOperatorStartsSoonAndIsSmall(t *testing.T) {
 // memory returns a figure of /proc, in KiB.
 func (o *operator) memory(figure string) int {
 	o.Helper()
-	status := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", o.cmd.Process.Pid)))(o.T)
+	status := lab.Must(os.ReadFile(fmt.Sprintf("/proc/%d/status", o.PID())))(o.T)
 	found := regexp.MustCompile(figure + `:\s+(\d+) kB`).FindSubmatch(status)
 	if found == nil {
 		o.Fatalf("no %s in:\n%s", figure, status)
 	}
-	return must(strconv.Atoi(string(found[1])))(o.T)
+	return lab.Must(strconv.Atoi(string(found[1])))(o.T)
 }

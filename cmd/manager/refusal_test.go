@@ -18,12 +18,12 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
 	t.Parallel()
-	closed := "https://" + must(process.FreeAddress())(t)
+	closed := "https://" + lab.Must(lab.FreeAddress())(t)
 	silent := "https://" + silentServer(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "<html>Hello</html>") }))
 	t.Cleanup(web.Close)
@@ -61,7 +61,7 @@ func TestWithoutAClusterTheManagerEndsInOneLine(t *testing.T) {
 // silentServer accepts connections and says nothing. It returns its address.
 func silentServer(t *testing.T) string {
 	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	l := lab.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -86,7 +86,7 @@ func kubeconfig(t *testing.T, server, token string) string {
 	if !strings.HasPrefix(server, "https") {
 		content = strings.Replace(content, "certificate-authority-data", "ignored", 1)
 	}
-	check(t, os.WriteFile(file, []byte(content), 0o600))
+	lab.Check(t, os.WriteFile(file, []byte(content), 0o600))
 	return file
 }
 
@@ -96,20 +96,20 @@ func oidcKubeconfig(t *testing.T) string {
 	part := base64.RawURLEncoding.EncodeToString
 	token := part([]byte(`{"alg":"none"}`)) + "." + part([]byte(`{"exp":9999999999}`)) + "." + part([]byte("signature"))
 	file := kubeconfig(t, cluster.Config.Host, "")
-	content := strings.Replace(string(must(os.ReadFile(file))(t)), `"token": ""`, fmt.Sprintf(
+	content := strings.Replace(string(lab.Must(os.ReadFile(file))(t)), `"token": ""`, fmt.Sprintf(
 		`"auth-provider": {"name": "oidc", "config": {"idp-issuer-url": "https://issuer.example", "client-id": "x", "id-token": %q}}`, token), 1)
-	check(t, os.WriteFile(file, []byte(content), 0o600))
+	lab.Check(t, os.WriteFile(file, []byte(content), 0o600))
 	return file
 }
 
 // TestWithoutTheCRDTheManagerEndsInOneLine is not parallel, so that no other test misses the CRD.
 func TestWithoutTheCRDTheManagerEndsInOneLine(t *testing.T) {
-	must(cluster.Kubectl(t.Context(), "delete", "crd/payutokens.auth.payu.in"))(t)
+	lab.Must(cluster.Kubectl(t.Context(), "delete", "crd/payutokens.auth.payu.in"))(t)
 	t.Cleanup(func() { // the test's own context has ended by then
-		must(cluster.Kubectl(context.Background(), "create", "-f", "../../config/crd/bases"))(t)
-		await(t, "PayUTokens are known again", payUTokensAreKnown)
+		lab.Must(cluster.Kubectl(context.Background(), "create", "-f", "../../config/crd/bases"))(t)
+		lab.AwaitTrue(t, "PayUTokens are known again", payUTokensAreKnown)
 	})
-	await(t, "PayUTokens are no longer known", func() bool { return !payUTokensAreKnown() })
+	lab.AwaitTrue(t, "PayUTokens are no longer known", func() bool { return !payUTokensAreKnown() })
 	refusal{args: []string{"--kubeconfig=" + cluster.Kubeconfig, "--health-probe-bind-address=0", "--metrics-bind-address=0"},
 		says: []string{"PayUTokens", "install the CRD", "config/crd/bases/auth.payu.in_payutokens.yaml"}}.expect(t, soon)
 }
@@ -129,9 +129,9 @@ func TestWithoutPermissionsTheManagerEndsInOneLine(t *testing.T) {
 			says: []string{"no permission to get, list, watch payutokens.auth.payu.in in all namespaces", "config/rbac"}},
 		"a Role, and no flag that names its namespace": {args: []string{"--kubeconfig=" + only.Kubeconfig},
 			says: []string{"in all namespaces", "--watch-namespaces"}},
-		"no role for the Lease": {args: []string{"--kubeconfig=" + only.Kubeconfig, "--watch-namespaces=" + s.namespace,
-			"--leader-elect", "--leader-election-namespace=" + s.namespace},
-			says: []string{"no permission to get, create, update leases.coordination.k8s.io in namespace", s.namespace, "leader_election.yaml"}},
+		"no role for the Lease": {args: []string{"--kubeconfig=" + only.Kubeconfig, "--watch-namespaces=" + s.Namespace,
+			"--leader-elect", "--leader-election-namespace=" + s.Namespace},
+			says: []string{"no permission to get, create, update leases.coordination.k8s.io in namespace", s.Namespace, "leader_election.yaml"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,7 +151,7 @@ func TestEveryPermissionIsMissed(t *testing.T) {
 				lacking := slices.Clone(shipped)
 				lacking[i].Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(v string) bool { return v == verb })
 				s := newShop(t)
-				name := "lacking-" + s.namespace
+				name := "lacking-" + s.Namespace
 				user := newUser(t, name)
 				s.grant(user, name, slices.DeleteFunc(lacking, func(r rbacv1.PolicyRule) bool { return len(r.Verbs) == 0 }))
 				s.expectMissed(user.Kubeconfig, verb, rule.Resources[0])
@@ -166,14 +166,14 @@ func (s *shop) expectMissed(kubeconfig, verb, of string) {
 	s.Helper()
 	if of == "leases" {
 		refusal{
-			args: append(s.electing(), "--kubeconfig="+kubeconfig, "--watch-namespaces="+s.namespace),
-			says: []string{"no permission to " + verb + " " + of, s.namespace},
+			args: append(s.electing(), "--kubeconfig="+kubeconfig, "--watch-namespaces="+s.Namespace),
+			says: []string{"no permission to " + verb + " " + of, s.Namespace},
 		}.expect(s.T, soon)
 		return
 	}
-	o := launch(s.T, kubeconfig, append(s.electing(), "--watch-namespaces="+s.namespace)...)
-	o.awaitLog("no permission to " + verb + " " + of)
-	o.awaitLog(`in namespace \"` + s.namespace + `\": grant the rules of config/rbac/role.yaml there`)
+	o := launch(s.T, kubeconfig, append(s.electing(), "--watch-namespaces="+s.Namespace)...)
+	o.AwaitLog("no permission to " + verb + " " + of)
+	o.AwaitLog(`in namespace \"` + s.Namespace + `\": grant the rules of config/rbac/role.yaml there`)
 }
 
 func aboutEvents(rule rbacv1.PolicyRule) bool { return rule.Resources[0] == "events" }
@@ -182,9 +182,9 @@ func aboutEvents(rule rbacv1.PolicyRule) bool { return rule.Resources[0] == "eve
 func TestWithoutEventsTokensAreKept(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	user, name := newServiceAccount(t, s.namespace)
+	user, name := newServiceAccount(t, s.Namespace)
 	s.grant(user, name, slices.DeleteFunc(shippedRules(t), aboutEvents))
-	launch(t, user.Kubeconfig, append(asking(runPayU(t, payutest.Config{})), "--watch-namespaces="+s.namespace)...)
+	launch(t, user.Kubeconfig, append(lab.Asking(lab.RunPayU(t, payutest.Config{})), "--watch-namespaces="+s.Namespace)...)
 	s.create("links")
-	s.awaitReady("links")
+	s.AwaitReady("links")
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -12,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // shippedRules are those of the operator's own ClusterRole.
@@ -34,7 +33,7 @@ func metricsRules(t *testing.T) []rbacv1.PolicyRule {
 // rulesOf returns the rules of a role in a file of config/rbac.
 func rulesOf(t *testing.T, file, kind, name string) []rbacv1.PolicyRule {
 	t.Helper()
-	f := must(os.Open(filepath.Join("..", "..", "config", "rbac", file)))(t)
+	f := lab.Must(os.Open(filepath.Join("..", "..", "config", "rbac", file)))(t)
 	defer f.Close()
 	documents := yaml.NewYAMLOrJSONDecoder(f, 4096)
 	for {
@@ -49,49 +48,42 @@ func rulesOf(t *testing.T, file, kind, name string) []rbacv1.PolicyRule {
 }
 
 // grant gives rules to a user in the shop's namespace, and waits until they hold.
-func (s *shop) grant(user *testcluster.User, name string, rules []rbacv1.PolicyRule) {
+func (s *shop) grant(user *lab.User, name string, rules []rbacv1.PolicyRule) {
 	s.Helper()
-	object := metav1.ObjectMeta{Namespace: s.namespace, GenerateName: "granted-"}
+	object := metav1.ObjectMeta{Namespace: s.Namespace, GenerateName: "granted-"}
 	role := &rbacv1.Role{ObjectMeta: object, Rules: rules}
-	check(s.T, cluster.Client.Create(s.ctx, role))
-	check(s.T, cluster.Client.Create(s.ctx, &rbacv1.RoleBinding{
+	lab.Check(s.T, cluster.Client.Create(s.Context(), role))
+	lab.Check(s.T, cluster.Client.Create(s.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: object,
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}},
 	}))
-	awaitPermission(s.T, user, s.namespace, rules[0])
+	awaitPermission(s.T, user, s.Namespace, rules[0])
 }
 
 // awaitPermission waits until the API server has taken note of a rule that a user was given.
-func awaitPermission(t *testing.T, user *testcluster.User, namespace string, rule rbacv1.PolicyRule) {
+func awaitPermission(t *testing.T, user *lab.User, namespace string, rule rbacv1.PolicyRule) {
 	t.Helper()
 	resource, subresource, _ := strings.Cut(rule.Resources[0], "/")
-	await(t, "the user may "+rule.Verbs[0]+" "+rule.Resources[0], func() bool {
+	lab.AwaitTrue(t, "the user may "+rule.Verbs[0]+" "+rule.Resources[0], func() bool {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: namespace, Verb: rule.Verbs[0], Group: rule.APIGroups[0], Resource: resource, Subresource: subresource},
 		}}
-		check(t, user.Client.Create(t.Context(), review))
+		lab.Check(t, user.Client.Create(t.Context(), review))
 		return review.Status.Allowed
 	})
 }
 
-// adding is held while a user is made: envtest counts the certificates without a lock.
-var adding sync.Mutex
-
 // newUser returns somebody whom the API server knows and who may do nothing.
-func newUser(t *testing.T, name string) *testcluster.User {
+func newUser(t *testing.T, name string) *lab.User {
 	t.Helper()
-	adding.Lock()
-	defer adding.Unlock()
-	return must(cluster.AddUser(name))(t)
+	return lab.Must(cluster.AddUser(name))(t)
 }
 
 // newServiceAccount returns the operator's ServiceAccount of a namespace, and its name to RBAC and in the audit log.
-func newServiceAccount(t *testing.T, namespace string) (user *testcluster.User, name string) {
+func newServiceAccount(t *testing.T, namespace string) (user *lab.User, name string) {
 	t.Helper()
-	adding.Lock()
-	defer adding.Unlock()
-	user = must(cluster.AddServiceAccount(namespace, "payu-token-operator"))(t)
-	return user, "system:serviceaccount:" + namespace + ":payu-token-operator"
+	user = lab.Must(cluster.AddServiceAccount(namespace, lab.OperatorName))(t)
+	return user, "system:serviceaccount:" + namespace + ":" + lab.OperatorName
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestNeitherSecretsNorTokensAreTold has everything go wrong that could make the operator talk, PayU that repeats the
@@ -19,47 +20,47 @@ func TestNeitherSecretsNorTokensAreTold(t *testing.T) {
 	t.Parallel()
 	const wrongSecret = "wr0ng+%26=/two"
 	s := newShop(t)
-	server := runPayU(t, payutest.Config{})
+	server := lab.RunPayU(t, payutest.Config{})
 	o := s.operate(server, "--log-level=debug")
 	s.create("links")
-	s.awaitReady("links")
-	s.credentials("wrong", merchant, wrongSecret)
-	s.create("refused", credentialsOf("wrong"))
-	s.awaitCondition("refused", "Ready=False/InvalidClient")
+	s.AwaitReady("links")
+	s.Credentials("wrong", lab.Merchant, wrongSecret)
+	s.create("refused", lab.With("wrong"))
+	s.AwaitCondition("refused", "Ready=False/InvalidClient")
 	for _, trouble := range []struct {
 		reason string
 		fault  payutest.Fault
 	}{
 		{"ScopeReduced", payutest.Fault{Grant: []string{"read_payment_links"}}},
 		{"InvalidResponse", payutest.Fault{Set: map[string]json.RawMessage{"expires_in": json.RawMessage("0")}}},
-		{"InvalidScope", payutest.Fault{Error: "invalid_scope", Description: "not for " + merchantSecret}},
-		{"ServerError", payutest.Fault{Status: 502, Body: "<html>" + merchantSecret + "</html>"}},
-		{"OAuthError", payutest.Fault{Error: "leaked_" + merchantSecret}},
+		{"InvalidScope", payutest.Fault{Error: "invalid_scope", Description: "not for " + lab.MerchantSecret}},
+		{"ServerError", payutest.Fault{Status: 502, Body: "<html>" + lab.MerchantSecret + "</html>"}},
+		{"OAuthError", payutest.Fault{Error: "leaked_" + lab.MerchantSecret}},
 	} {
 		trouble.fault.Times = 1
 		server.Inject(trouble.fault)
-		s.change("links", refresh(trouble.reason))
-		s.awaitCondition("links", "Refreshed=False/"+trouble.reason)
+		s.Change("links", lab.Refresh(trouble.reason))
+		s.AwaitCondition("links", "Refreshed=False/"+trouble.reason)
 	}
-	s.change("links", refresh("again"))
-	s.awaitCondition("links", "Refreshed=True/Succeeded")
-	secret := s.secret("links")
+	s.Change("links", lab.Refresh("again"))
+	s.AwaitCondition("links", "Refreshed=True/Succeeded")
+	secret := s.Secret("links")
 	secret.Immutable = ptr.To(true)
-	check(t, cluster.Client.Update(t.Context(), secret))
-	s.change("links", refresh("refused by the API server"))
-	s.awaitCondition("links", "Refreshed=False/TargetWriteFailed")
-	s.create("templated", target("templated"), func(p *v1alpha1.PayUToken) {
+	lab.Check(t, cluster.Client.Update(t.Context(), secret))
+	s.Change("links", lab.Refresh("refused by the API server"))
+	s.AwaitCondition("links", "Refreshed=False/TargetWriteFailed")
+	s.create("templated", lab.Into("templated"), func(p *v1alpha1.PayUToken) {
 		p.Spec.Target.Template.Data = map[string]v1alpha1.DataTemplate{"x": "{{ index .AccessToken 100000 }}{{ .AccessToken.Value }}"}
 	})
-	s.awaitCondition("templated", "Ready=False/TemplateInvalid")
-	o.stop()
+	s.AwaitCondition("templated", "Ready=False/TemplateInvalid")
+	o.Stop()
 
-	said := o.log.text()
+	said := o.Log.Text()
 	if !strings.Contains(said, `"level":"DEBUG`) {
 		t.Error("nothing was logged at debug level")
 	}
-	said += must(cluster.Kubectl(t.Context(), "get", "payutokens,events", "-n", s.namespace, "-o", "yaml"))(t)
-	never := []string{merchantSecret, wrongSecret}
+	said += lab.Must(cluster.Kubectl(t.Context(), "get", "payutokens,events", "-n", s.Namespace, "-o", "yaml"))(t)
+	never := []string{lab.MerchantSecret, wrongSecret}
 	for _, issued := range server.Issued() {
 		never = append(never, issued.Token)
 	}

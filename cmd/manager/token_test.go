@@ -19,6 +19,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // oauthServer is any OAuth server: it knows what the contract says of the request, and nothing of PayU.
@@ -27,14 +28,14 @@ type oauthServer struct {
 	CAFile string
 }
 
-// runOAuth starts a server below a path that gives one token to the merchant. Any other request fails the test.
+// runOAuth starts a server below a path that gives one token to the lab.Merchant. Any other request fails the test.
 func runOAuth(t *testing.T, path, token string, start func(*httptest.Server)) oauthServer {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		form, err := url.ParseQuery(string(body))
 		want := url.Values{
-			"grant_type": {"client_credentials"}, "client_id": {merchant}, "client_secret": {merchantSecret},
+			"grant_type": {"client_credentials"}, "client_id": {lab.Merchant}, "client_secret": {lab.MerchantSecret},
 			"scope": {"create_payment_links read_payment_links"},
 		}
 		if diff := cmp.Diff(want, form); err != nil || diff != "" {
@@ -53,7 +54,7 @@ func runOAuth(t *testing.T, path, token string, start func(*httptest.Server)) oa
 	o := oauthServer{Server: server, CAFile: filepath.Join(t.TempDir(), "ca.pem")}
 	if certificate := server.Certificate(); certificate != nil {
 		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
-		check(t, os.WriteFile(o.CAFile, block, 0o600))
+		lab.Check(t, os.WriteFile(o.CAFile, block, 0o600))
 	}
 	return o
 }
@@ -79,14 +80,14 @@ func TestATokenOfAnyOAuthServerReachesItsSecret(t *testing.T) {
 			t.Parallel()
 			server := runOAuth(t, test.path, "tok-1.en~_+/=", test.start)
 			s := newShop(t)
-			launch(t, cluster.Kubeconfig, append(test.flags(server), "--watch-namespaces="+s.namespace)...)
+			launch(t, cluster.Kubeconfig, append(test.flags(server), "--watch-namespaces="+s.Namespace)...)
 			s.create("links")
-			s.awaitReady("links")
+			s.AwaitReady("links")
 			data := map[string]string{}
-			for key, value := range s.secret("links").Data {
+			for key, value := range s.Secret("links").Data {
 				data[key] = string(value)
 			}
-			expires := must(time.Parse(time.RFC3339, data["expires_at"]))(t)
+			expires := lab.Must(time.Parse(time.RFC3339, data["expires_at"]))(t)
 			if life := time.Until(expires); life > 7011*time.Second || life < 6900*time.Second {
 				t.Errorf("expires_at %s is %s away, want 7011 s from the request", data["expires_at"], life)
 			}
@@ -103,12 +104,12 @@ func TestTheEnvironmentsAreToldApart(t *testing.T) {
 	testing := runOAuth(t, "", "token-of-test", (*httptest.Server).Start)
 	production := runOAuth(t, "", "token-of-production", (*httptest.Server).Start)
 	s := newShop(t)
-	launch(t, cluster.Kubeconfig, "--watch-namespaces="+s.namespace, "--test-base-url="+testing.URL, "--production-base-url="+production.URL)
+	launch(t, cluster.Kubeconfig, "--watch-namespaces="+s.Namespace, "--test-base-url="+testing.URL, "--production-base-url="+production.URL)
 	s.create("for-test")
 	s.create("for-production", func(p *v1alpha1.PayUToken) { p.Spec.Environment = v1alpha1.EnvironmentProduction })
 	for name, want := range map[string]string{"for-test": "token-of-test", "for-production": "token-of-production"} {
-		s.awaitReady(name)
-		if got := s.value(name); got != want {
+		s.AwaitReady(name)
+		if got := s.AccessToken(name); got != want {
 			t.Errorf("%s has %s", name, got)
 		}
 	}
@@ -118,13 +119,13 @@ func TestAServerThatNobodyVouchesForIsUnreachable(t *testing.T) {
 	t.Parallel()
 	server := runOAuth(t, "", "never-given", (*httptest.Server).StartTLS)
 	s := newShop(t)
-	launch(t, cluster.Kubeconfig, "--watch-namespaces="+s.namespace, "--test-base-url="+server.URL)
+	launch(t, cluster.Kubeconfig, "--watch-namespaces="+s.Namespace, "--test-base-url="+server.URL)
 	s.create("links")
-	s.awaitCondition("links", "Ready=False/Unreachable")
-	if message := s.message("links", "Ready"); !strings.Contains(message, "unknown authority") {
+	s.AwaitCondition("links", "Ready=False/Unreachable")
+	if message := s.Message("links", "Ready"); !strings.Contains(message, "unknown authority") {
 		t.Errorf("message %q", message)
 	}
-	if s.secret("links") != nil {
+	if s.Secret("links") != nil {
 		t.Error("there is a Secret")
 	}
 }
@@ -138,10 +139,10 @@ func TestTheProxyOfTheEnvironmentIsUsed(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	s := newShop(t)
 	launchWith(t, []string{"HTTPS_PROXY=" + proxy.URL}, cluster.Kubeconfig,
-		"--watch-namespaces="+s.namespace, "--test-base-url=https://"+host, "--ca-file="+server.CAFile)
+		"--watch-namespaces="+s.Namespace, "--test-base-url=https://"+host, "--ca-file="+server.CAFile)
 	s.create("links")
-	s.awaitReady("links")
-	if got := s.value("links"); got != "token-through-a-proxy" {
+	s.AwaitReady("links")
+	if got := s.AccessToken("links"); got != "token-through-a-proxy" {
 		t.Errorf("token %q", got)
 	}
 }
@@ -173,16 +174,16 @@ func tunnel(t *testing.T, host, truth string) http.Handler {
 
 func TestOnlyLabelledSecretsAreSentToPayU(t *testing.T) {
 	t.Parallel()
-	server := runPayU(t, payutest.Config{})
+	server := lab.RunPayU(t, payutest.Config{})
 	s := newShop(t)
 	s.operate(server, "--require-credentials-label")
 	s.create("links")
-	s.awaitCondition("links", "Ready=False/CredentialsInvalid")
+	s.AwaitCondition("links", "Ready=False/CredentialsInvalid")
 	if n := server.Counters().Total(); n != 0 {
 		t.Errorf("PayU saw %d requests", n)
 	}
-	credentials := s.secret("payu-credentials")
+	credentials := s.Secret("payu-credentials")
 	credentials.Labels = map[string]string{v1alpha1.LabelCredentials: "true"}
-	check(t, cluster.Client.Update(s.ctx, credentials))
-	s.awaitReady("links")
+	lab.Check(t, cluster.Client.Update(s.Context(), credentials))
+	s.AwaitReady("links")
 }

@@ -20,29 +20,8 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
-
-// binary is the program, built once.
-var binary string
-
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "payu-simulator")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "payu-simulator")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
 
 // process is the program while it runs.
 type process struct {
@@ -57,7 +36,7 @@ type process struct {
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
 	args = append([]string{"--bind-address=127.0.0.1:0", "--admin-bind-address=127.0.0.1:0"}, args...)
-	p := &process{cmd: exec.CommandContext(t.Context(), binary, args...), stderr: new(bytes.Buffer)}
+	p := &process{cmd: exec.CommandContext(t.Context(), lab.Must(lab.Program("payu-simulator"))(t), args...), stderr: new(bytes.Buffer)}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +197,7 @@ func TestBadFlags(t *testing.T) {
 	}
 	for want, args := range tests {
 		var stdout, stderr bytes.Buffer
-		cmd := exec.CommandContext(t.Context(), binary, args...)
+		cmd := exec.CommandContext(t.Context(), lab.Must(lab.Program("payu-simulator"))(t), args...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
 		line := stderr.String()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,11 +17,6 @@ import (
 
 // shop is the namespace of the tour.
 const shop = "shop"
-
-// within limits a wait for a promise. After the limit, the error names the promise.
-func within(ctx context.Context, limit time.Duration, promise string) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not seen within %s: %s", rounded(limit), promise))
-}
 
 // events watches one object of the shop, beginning with its current state.
 func (t *tour) events(ctx context.Context, list client.ObjectList, name string) (watch.Interface, error) {
@@ -92,8 +86,6 @@ func (t *tour) target(ctx context.Context) (*corev1.Secret, error) {
 	}
 	return secret, nil
 }
-
-func accessToken(secret *corev1.Secret) string { return string(secret.Data[v1alpha1.KeyAccessToken]) }
 
 // kubectl shows the command and runs it.
 func (t *tour) kubectl(ctx context.Context, args ...string) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // mistake is a user's typing error.
@@ -38,7 +39,7 @@ func (t *tour) breakCredentials(ctx context.Context) error {
 
 // awaitRefusal waits until the status reports the wrong credentials, and that a person must act.
 func (t *tour) awaitRefusal(ctx context.Context) (*v1alpha1.PayUToken, error) {
-	ctx, cancel := within(ctx, readyLimit, "PayUToken "+tokenName+" is InvalidClient")
+	ctx, cancel := lab.Within(ctx, readyLimit, "PayUToken "+tokenName+" is InvalidClient")
 	defer cancel()
 	return t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) {
 		return condition(token, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonInvalidClient &&
@@ -55,7 +56,7 @@ func (t *tour) judgeRefusal(ctx context.Context, before moment) error {
 	if after.secret.ResourceVersion != before.secret.ResourceVersion {
 		return errors.New("the Secret changed while the credentials were wrong")
 	}
-	if err := t.mustWork(ctx, "the token in the Secret still works: 200", accessToken(after.secret)); err != nil {
+	if err := t.mustWork(ctx, "the token in the Secret still works: 200", lab.AccessToken(after.secret)); err != nil {
 		return err
 	}
 	t.found(promiseRefusal, "InvalidClient after %s, the Secret unchanged", counted(after.requests-before.requests))
@@ -81,14 +82,14 @@ func (t *tour) correctCredentials(ctx context.Context) error {
 		return err
 	}
 	t.found(promiseCorrected, "Ready again, %s", how(after.requests-before.requests))
-	if err := t.mustWork(ctx, "the token works: 200", accessToken(after.secret)); err != nil {
+	if err := t.mustWork(ctx, "the token works: 200", lab.AccessToken(after.secret)); err != nil {
 		return err
 	}
 	return t.awaitHealth(ctx, start)
 }
 
 func (t *tour) awaitReady(ctx context.Context) error {
-	ctx, cancel := within(ctx, readyLimit, "PayUToken "+tokenName+" is Ready again")
+	ctx, cancel := lab.Within(ctx, readyLimit, "PayUToken "+tokenName+" is Ready again")
 	defer cancel()
 	_, err := t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) { return isReady(token), nil })
 	return err
@@ -96,7 +97,7 @@ func (t *tour) awaitReady(ctx context.Context) error {
 
 // awaitHealth waits until the status no longer reports the refusal, at the latest after the next renewal.
 func (t *tour) awaitHealth(ctx context.Context, start time.Time) error {
-	ctx, cancel := within(ctx, tokenLife, "the status of PayUToken "+tokenName+" no longer reports the wrong credentials")
+	ctx, cancel := lab.Within(ctx, tokenLife, "the status of PayUToken "+tokenName+" no longer reports the wrong credentials")
 	defer cancel()
 	if _, err := t.healthyToken(ctx, tokenName); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // summarize lists the promises and the observations, and counts the token requests.
@@ -56,11 +56,11 @@ func (t *tour) keepRunning(ctx context.Context) error {
 	t.say("\n%s", table([][]string{
 		{"simulator", t.simulator.URL + "   (CA: " + t.simulator.CAFile + ")"},
 		{"its admin API", admin + "/admin"},
-		{"metrics", "http://" + t.metrics + "/metrics"},
-		{"log", filepath.Join(t.logs, "manager.log")},
+		{"metrics", "http://" + t.operator.Metrics + "/metrics"},
+		{"log", filepath.Join(t.Dir, "manager.log")},
 	}))
 	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, process.ErrInterrupted) {
+	if cause := context.Cause(ctx); !errors.Is(cause, lab.ErrInterrupted) {
 		return cause
 	}
 	return nil

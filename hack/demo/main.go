@@ -10,62 +10,26 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-// options are the flags.
-type options struct {
-	keep          bool
-	managerPath   string
-	simulatorPath string
-}
+var keep = pflag.Bool("keep", false, "keep everything running after the tour, until Ctrl-C")
 
 func main() {
-	var o options
-	pflag.BoolVar(&o.keep, "keep", false, "keep everything running after the tour, until Ctrl-C")
-	pflag.StringVar(&o.managerPath, "manager", "", "path of a `program` built from cmd/manager; by default the demo builds bin/manager")
-	pflag.StringVar(&o.simulatorPath, "simulator", "", "path of a `program` built from cmd/payu-simulator; by default the demo builds bin/payu-simulator")
-	pflag.Usage = func() {
-		fmt.Fprintf(os.Stderr, "demo shows the operator at work, in about a minute.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
-	}
-	pflag.Parse()
-	ctrl.SetLogger(logr.Discard()) // the tour prints what matters
-	klog.SetLogger(logr.Discard())
-
-	err := run(o)
-	switch {
-	case errors.Is(err, process.ErrInterrupted):
-		os.Exit(130)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "demo:", process.OneLine(err))
-		os.Exit(1)
-	}
-}
-
-// run runs the tour, and cleans up after it.
-func run(o options) error {
-	ctx, end := context.WithCancelCause(context.Background())
-	defer end(nil)
-	process.EndOnSignal(end)
-
-	t, err := newTour(o, end)
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { t.interruption(context.Cause(ctx)) })
-	err = t.walk(ctx)
-	if err == nil && o.keep {
-		err = t.keepRunning(ctx)
-	}
-	stop()
-	return t.farewell(t.close(err))
+	lab.Main("shows the operator at work, in about a minute.", func(ctx context.Context, end context.CancelCauseFunc) error {
+		t, err := newTour(end)
+		if err != nil {
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { t.interruption(context.Cause(ctx)) })
+		err = t.walk(ctx)
+		if err == nil && *keep {
+			err = t.keepRunning(ctx)
+		}
+		stop()
+		return t.farewell(t.close(err))
+	})
 }

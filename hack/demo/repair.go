@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 func (t *tour) deleteSecret(ctx context.Context) error {
@@ -17,7 +18,7 @@ func (t *tour) deleteSecret(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx, patience, "the deleted Secret is restored")
+	ctx, cancel := lab.Within(ctx, patience, "the deleted Secret is restored")
 	defer cancel()
 	w, err := t.events(ctx, &corev1.SecretList{}, targetName)
 	if err != nil {
@@ -39,7 +40,7 @@ type moment struct {
 
 // undisturbed waits until no renewal is near, and returns that moment.
 func (t *tour) undisturbed(ctx context.Context) (moment, error) {
-	ctx, cancel := within(ctx, patience, "a fresh token")
+	ctx, cancel := lab.Within(ctx, patience, "a fresh token")
 	defer cancel()
 	_, err := t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) {
 		return isReady(token) && time.Until(token.Status.RenewAt.Time) > tokenLife/4, nil
@@ -55,7 +56,7 @@ func (t *tour) now(ctx context.Context) (moment, error) {
 	if err != nil {
 		return moment{}, err
 	}
-	requests, err := t.simulator.requests(ctx, t.clients[credentialsName].ID)
+	requests, err := t.requests(ctx)
 	return moment{secret, requests}, err
 }
 
@@ -90,7 +91,7 @@ func (t *tour) judgeRepair(ctx context.Context, before moment, away absence) err
 	switch {
 	case away.Duration > repairLimit:
 		return fmt.Errorf("the deleted Secret was restored after %s, not within %s", rounded(away.Duration), repairLimit)
-	case accessToken(after.secret) != accessToken(before.secret):
+	case lab.AccessToken(after.secret) != lab.AccessToken(before.secret):
 		return errors.New("the deleted Secret came back with another token")
 	case requests != 0:
 		return fmt.Errorf("the operator sent %d requests to PayU to repair a Secret", requests)

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,14 +55,4 @@ func clientIn(secret corev1.Secret) payutest.Client {
 		}
 	}
 	return client
-}
-
-// writeClients writes the clients to a file for the simulator.
-func writeClients(folder string, clients map[string]payutest.Client) (string, error) {
-	content, err := json.Marshal(slices.Collect(maps.Values(clients)))
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(folder, "clients.json")
-	return file, os.WriteFile(file, content, 0o600)
 }

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // The colours, as ANSI sequences.
@@ -91,7 +91,7 @@ func (s *screen) output(text string) { s.lines(faint, text) }
 
 // interruption says at once that the demo stops, since that takes a moment.
 func (s *screen) interruption(cause error) {
-	if errors.Is(cause, process.ErrInterrupted) {
+	if errors.Is(cause, lab.ErrInterrupted) {
 		s.lines("", "\nStopping everything ...")
 	}
 }

@@ -1,23 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"net/http"
-	"os/exec"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
-
-// operatorName is the name of the operator's namespace and ServiceAccount in config/default.
-const operatorName = "payu-token-operator"
 
 func (t *tour) startControlPlane(context.Context) error {
 	var err error
@@ -25,10 +21,10 @@ func (t *tour) startControlPlane(context.Context) error {
 		return err
 	}
 	t.say("A real kube-apiserver and etcd, without nodes.")
-	if t.cluster, err = testcluster.Start(); err != nil {
+	if t.cluster, err = lab.StartCluster(); err != nil {
 		return err
 	}
-	t.later(t.cluster.Stop)
+	t.Later(t.cluster.Stop)
 	t.client = t.cluster.Client
 	return t.sayVersion()
 }
@@ -46,26 +42,28 @@ func (t *tour) sayVersion() error {
 	return nil
 }
 
-func (t *tour) build(ctx context.Context) error {
-	args := []string{"build", "-o", "bin/", "./cmd/manager", "./cmd/payu-simulator"}
-	t.command("go " + strings.Join(args, " "))
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		t.output(string(out))
-		return fmt.Errorf("go build: %w: correct what it prints above", err)
+func (t *tour) build(context.Context) error {
+	t.command("go build ./cmd/...")
+	folder, err := lab.Programs()
+	if err != nil {
+		return err
 	}
-	t.saw("bin/manager, bin/payu-simulator")
-	t.managerPath, t.simulatorPath = cmp.Or(t.managerPath, "bin/manager"), cmp.Or(t.simulatorPath, "bin/payu-simulator")
+	t.saw("the programs are in %s", folder)
 	return nil
 }
 
 func (t *tour) startSimulator(ctx context.Context) error {
-	clientsFile, err := writeClients(t.private, t.clients)
+	log, err := t.logTo("simulator")
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx, patience, "the simulator listens")
-	defer cancel()
-	if t.simulator, err = startSimulator(ctx, t, clientsFile); err != nil {
+	defer log.Close()
+	clients := slices.Collect(maps.Values(t.clients))
+	t.simulator, err = lab.StartSimulator(ctx, log, t.private, clients, "--token-ttl="+tokenLife.String())
+	if t.simulator != nil {
+		t.attend("simulator", t.simulator.Process)
+	}
+	if err != nil {
 		return err
 	}
 	t.say("It has the clients of %s.\nIts tokens are valid for %s, so that a short tour sees renewals.", credentialsFile, tokenLife)
@@ -79,30 +77,23 @@ func (t *tour) startOperator(ctx context.Context) error {
 		return err
 	}
 	t.output(fmt.Sprintf("%d objects: the CRD of PayUTokens, RBAC, ...", strings.Count(out, "\n")))
-	account, err := t.cluster.AddServiceAccount(operatorName, operatorName)
-	if err != nil {
-		return err
-	}
 	start := time.Now()
-	if err := t.launchManager(account.Kubeconfig); err != nil {
+	if err := t.launchOperator(); err != nil {
 		return err
 	}
-	t.say("There is no node for its Deployment, so bin/manager runs here, with only that RBAC.\n--test-base-url and --ca-file point it to the simulator.")
-	if err := t.awaitManager(ctx); err != nil {
+	t.say("There is no node for its Deployment, so cmd/manager runs here, with only that RBAC.\n--test-base-url and --ca-file point it to the simulator.")
+	if err := t.operator.AwaitReady(ctx); err != nil {
 		return err
 	}
 	t.saw("ready after %s", rounded(time.Since(start)))
 	return nil
 }
 
-// launchManager starts the operator as its ServiceAccount. --propagation-margin is for tokens of hours: with it, tokens
+// launchOperator starts the operator as its ServiceAccount. --propagation-margin is for tokens of hours: with it, tokens
 // of seconds would be renewed at half of their lifetime.
-func (t *tour) launchManager(kubeconfig string) error {
-	var err error
-	if t.probes, err = process.FreeAddress(); err != nil {
-		return err
-	}
-	if t.metrics, err = process.FreeAddress(); err != nil {
+func (t *tour) launchOperator() error {
+	account, err := t.cluster.AddServiceAccount(lab.OperatorName, lab.OperatorName)
+	if err != nil {
 		return err
 	}
 	log, err := t.logTo("manager")
@@ -110,35 +101,24 @@ func (t *tour) launchManager(kubeconfig string) error {
 		return err
 	}
 	defer log.Close()
-	manager, err := process.Launch(nil, log, t.managerPath,
-		"--kubeconfig="+kubeconfig, "--test-base-url="+t.simulator.URL, "--ca-file="+t.simulator.CAFile,
-		"--propagation-margin=2s", "--metrics-bind-address="+t.metrics, "--metrics-secure=false",
-		"--health-probe-bind-address="+t.probes)
-	if err != nil {
+	t.operator = &lab.Operator{Stderr: log}
+	if err := t.operator.Start(account.Kubeconfig, "--test-base-url="+t.simulator.URL, "--ca-file="+t.simulator.CAFile, "--propagation-margin=2s"); err != nil {
 		return err
 	}
-	t.attend("manager", manager)
+	t.attend("operator", t.operator.Process)
 	return nil
 }
 
-// awaitManager waits until the operator's caches are filled.
-func (t *tour) awaitManager(ctx context.Context) error {
-	ctx, cancel := within(ctx, patience, "the operator is ready (/readyz)")
-	defer cancel()
-	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
-		return answersOK("http://" + t.probes + "/readyz"), nil
-	})
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+// logTo creates the file for a program's stderr.
+func (t *tour) logTo(name string) (*os.File, error) {
+	return os.Create(filepath.Join(t.Dir, name+".log"))
 }
 
-func answersOK(url string) bool {
-	answer, err := http.Get(url)
-	if err != nil {
-		return false
-	}
-	defer answer.Body.Close()
-	return answer.StatusCode == http.StatusOK
+// attend stops the tour if a process ends early, and the process after the tour.
+func (t *tour) attend(name string, p *lab.Process) {
+	go func() {
+		<-p.Ended()
+		t.end(fmt.Errorf("the %s ended before the tour did: %s", name, p.State()))
+	}()
+	t.Later(func() error { return p.Stop(lab.Grace) })
 }

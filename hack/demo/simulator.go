@@ -6,37 +6,28 @@ import (
 	"crypto/x509"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
-
-	"github.com/payu-token-operator/payu-token-operator/test/process"
 )
 
 // tokenLife is short, so that a tour of a minute sees renewals.
 const tokenLife = 20 * time.Second
 
-// simulator is PayU's token server and a resource that takes its tokens, in another process.
-type simulator struct {
-	*process.Simulator
-	http *http.Client
-}
-
-func startSimulator(ctx context.Context, t *tour, clientsFile string) (*simulator, error) {
-	log, err := t.logTo("simulator")
+// use calls PayU's resource with a token, as a workload would, and returns the HTTP status.
+func (t *tour) use(ctx context.Context, token string) (int, error) {
+	client, err := clientTrusting(t.simulator.CAFile)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	defer log.Close()
-	s := &simulator{}
-	s.Simulator, err = process.StartSimulator(ctx, log, t.simulatorPath, filepath.Join(t.private, "ca.pem"), clientsFile, "--token-ttl="+tokenLife.String())
-	if s.Simulator != nil {
-		t.attend("simulator", s.Process)
-	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.simulator.URL+"/resource", nil)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	s.http, err = clientTrusting(s.CAFile)
-	return s, err
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
 }
 
 func clientTrusting(caFile string) (*http.Client, error) {
@@ -46,29 +37,15 @@ func clientTrusting(caFile string) (*http.Client, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
 	return &http.Client{Transport: transport, Timeout: patience}, nil
 }
 
-// use calls the resource with a token, as a workload would call PayU, and returns the HTTP status.
-func (s *simulator) use(ctx context.Context, token string) (int, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/resource", nil)
-	if err != nil {
-		return 0, err
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	answer, err := s.http.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	return answer.StatusCode, answer.Body.Close()
-}
-
-// requests counts the token requests of one client so far.
-func (s *simulator) requests(ctx context.Context, clientID string) (int, error) {
-	counters, err := s.Counters(ctx)
+// requests counts the token requests of the sample's client so far.
+func (t *tour) requests(ctx context.Context) (int, error) {
+	counters, err := t.simulator.Counters(ctx)
 	total := 0
-	for _, n := range counters.Requests[clientID] {
+	for _, n := range counters.Requests[t.clients[credentialsName].ID] {
 		total += n
 	}
 	return total, err

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // The limits of the promises.
@@ -32,7 +33,7 @@ func (t *tour) askForTokens(ctx context.Context) error {
 	if err := t.show(ctx, "create", "namespace", shop); err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx, readyLimit, "both PayUTokens are Ready")
+	ctx, cancel := lab.Within(ctx, readyLimit, "both PayUTokens are Ready")
 	defer cancel()
 	start := time.Now()
 	if err := t.show(ctx, "apply", "-k", samples, "-n", shop); err != nil {
@@ -55,7 +56,7 @@ func (t *tour) lookIntoSecret(ctx context.Context) error {
 	}
 	t.say("Secret %s holds (secret values are shortened):", targetName)
 	t.output(table(shownData(secret)))
-	return t.mustWork(ctx, "it works: GET /resource with it returns 200", accessToken(secret))
+	return t.mustWork(ctx, "it works: GET /resource with it returns 200", lab.AccessToken(secret))
 }
 
 // shownData returns the keys and values of a Secret, and masks all values that are not known to be public.
@@ -76,7 +77,7 @@ func shownData(secret *corev1.Secret) [][]string {
 // mustWork uses tokens, and prints the text if all of them work.
 func (t *tour) mustWork(ctx context.Context, text string, tokens ...string) error {
 	for _, token := range tokens {
-		status, err := t.simulator.use(ctx, token)
+		status, err := t.use(ctx, token)
 		if err != nil {
 			return fmt.Errorf("using token %s: %w", masked(token), err)
 		}
@@ -112,14 +113,14 @@ func (t *tour) seeRenewal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if accessToken(after) == accessToken(before) {
-		return fmt.Errorf("the renewal left token %s in the Secret", masked(accessToken(before)))
+	if lab.AccessToken(after) == lab.AccessToken(before) {
+		return fmt.Errorf("the renewal left token %s in the Secret", masked(lab.AccessToken(before)))
 	}
-	t.say("%s (expires_at %s) was replaced by %s (%s)", masked(accessToken(before)), before.Data[v1alpha1.KeyExpiresAt],
-		masked(accessToken(after)), after.Data[v1alpha1.KeyExpiresAt])
+	t.say("%s (expires_at %s) was replaced by %s (%s)", masked(lab.AccessToken(before)), before.Data[v1alpha1.KeyExpiresAt],
+		masked(lab.AccessToken(after)), after.Data[v1alpha1.KeyExpiresAt])
 	t.found(promiseRenewal, "in the Secret %s before the old one expires", rounded(left))
 	return t.mustWork(ctx, "the new token works, and so does the old one that a pod may still have: 200, 200",
-		accessToken(after), accessToken(before))
+		lab.AccessToken(after), lab.AccessToken(before))
 }
 
 // awaitRenewal waits for another token in the Secret, and returns how long the former one is still valid.
@@ -130,7 +131,7 @@ func (t *tour) awaitRenewal(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	end := old.Status.ExpiresAt
-	ctx, cancel := within(ctx, time.Until(end.Time), "the token is renewed before it expires at "+clock(end.Time))
+	ctx, cancel := lab.Within(ctx, time.Until(end.Time), "the token is renewed before it expires at "+clock(end.Time))
 	defer cancel()
 	_, err = t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) {
 		if !isReady(token) {

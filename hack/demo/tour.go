@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // patience limits short waits.
@@ -21,34 +19,30 @@ const patience = 15 * time.Second
 
 // tour is one run of the demo.
 type tour struct {
-	options
+	*lab.Run // its folder is kept after a failure
 	*screen
 	end context.CancelCauseFunc
 
-	logs      string // a folder that is kept after a failure
 	private   string // a folder that is not: credentials
 	clients   map[string]payutest.Client
-	cluster   *testcluster.Cluster
+	cluster   *lab.Cluster
 	client    client.WithWatch
-	simulator *simulator
-	probes    string // address of the operator's probes
-	metrics   string // address of its metrics
+	simulator *lab.Simulator
+	operator  *lab.Operator
 
 	findings []finding
-	cleanups []func() error
 }
 
 // finding is a promise that was kept.
 type finding struct{ promise, seen string }
 
-func newTour(o options, end context.CancelCauseFunc) (*tour, error) {
-	t := &tour{options: o, screen: newScreen(os.Stdout), end: end}
-	var err error
-	if t.logs, err = os.MkdirTemp("", "payu-demo-"); err != nil {
+func newTour(end context.CancelCauseFunc) (*tour, error) {
+	run, err := lab.NewRun("payu-demo")
+	if err != nil {
 		return nil, err
 	}
-	t.private = filepath.Join(t.logs, "private")
-	t.later(func() error { return os.RemoveAll(t.private) })
+	t := &tour{Run: run, screen: newScreen(os.Stdout), end: end, private: filepath.Join(run.Dir, "private")}
+	t.Later(func() error { return os.RemoveAll(t.private) })
 	return t, os.Mkdir(t.private, 0o700)
 }
 
@@ -58,7 +52,7 @@ type step struct {
 }
 
 func (t *tour) steps() []step {
-	steps := []step{
+	return []step{
 		{"Start a Kubernetes control plane", t.startControlPlane},
 		{"Build the operator and the simulator", t.build},
 		{"Start a simulator of PayU's token server", t.startSimulator},
@@ -70,10 +64,6 @@ func (t *tour) steps() []step {
 		{"Break the credentials", t.breakCredentials},
 		{"Correct the credentials", t.correctCredentials},
 	}
-	if t.managerPath != "" && t.simulatorPath != "" {
-		steps = slices.Delete(steps, 1, 2) // nothing to build
-	}
-	return steps
 }
 
 // walk runs the steps, until one fails or ctx ends.
@@ -99,19 +89,15 @@ func (t *tour) found(promise, format string, args ...any) {
 	t.findings = append(t.findings, finding{promise, seen})
 }
 
-// later defers a function to close, which runs the last one first.
-func (t *tour) later(cleanup func() error) { t.cleanups = append(t.cleanups, cleanup) }
-
 // close stops and removes everything, except the logs after a failure. It returns the error of the tour and its own.
 func (t *tour) close(failure error) error {
-	if failure != nil && !errors.Is(failure, process.ErrInterrupted) && t.simulator != nil {
-		failure = fmt.Errorf("%w (logs: %s)", failure, t.logs)
-	} else {
-		t.cleanups = slices.Insert(t.cleanups, 0, func() error { return os.RemoveAll(t.logs) })
+	keepLogs := failure != nil && !errors.Is(failure, lab.ErrInterrupted) && t.simulator != nil
+	if keepLogs {
+		failure = fmt.Errorf("%w (logs: %s)", failure, t.Dir)
 	}
-	errs := []error{failure}
-	for _, cleanup := range slices.Backward(t.cleanups) {
-		errs = append(errs, cleanup())
+	err := t.Clean(failure)
+	if !keepLogs {
+		err = errors.Join(err, os.RemoveAll(t.Dir))
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -32,10 +32,10 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/grant"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-var cluster *testcluster.Cluster
+var cluster *lab.Cluster
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(func() int {
 		var err error
-		if cluster, err = testcluster.Start(); err != nil {
+		if cluster, err = lab.StartCluster(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

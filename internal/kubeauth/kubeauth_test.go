@@ -22,16 +22,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/kubeauth"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-var cluster *testcluster.Cluster
+var cluster *lab.Cluster
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard()) // what the tests' own clients have to say
 	os.Exit(func() int {
 		var err error
-		if cluster, err = testcluster.Start(); err != nil {
+		if cluster, err = lab.StartCluster(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

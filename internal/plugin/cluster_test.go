@@ -9,19 +9,19 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestOnAClusterOfItsOwn does what the other tests' cluster would not survive.
 func TestOnAClusterOfItsOwn(t *testing.T) {
 	t.Parallel()
-	own := must(testcluster.Start())(t)
+	own := must(lab.StartCluster())(t)
 	t.Cleanup(func() { check(t, own.Stop()) })
 	t.Run("the watch outlives the API server", func(t *testing.T) { testOutlivesTheAPIServer(t, own) })
 	t.Run("without the CRD", func(t *testing.T) { testWithoutTheCRD(t, own) })
 }
 
-func testOutlivesTheAPIServer(t *testing.T, own *testcluster.Cluster) {
+func testOutlivesTheAPIServer(t *testing.T, own *lab.Cluster) {
 	s := newShop(t)
 	s.kubeconfig, s.namespace = own.Kubeconfig, must(own.Namespace(t.Context()))(t)
 	s.terminal = &plugin.Terminal{Size: func() (int, int) { return 100, 30 }}
@@ -42,7 +42,7 @@ func testOutlivesTheAPIServer(t *testing.T, own *testcluster.Cluster) {
 	p.await().want(t, 130)
 }
 
-func testWithoutTheCRD(t *testing.T, own *testcluster.Cluster) {
+func testWithoutTheCRD(t *testing.T, own *lab.Cluster) {
 	must(own.Kubectl(t.Context(), "delete", "crd", "payutokens.auth.payu.in"))(t)
 	s := newShop(t)
 	s.kubeconfig, s.namespace = own.Kubeconfig, "default"

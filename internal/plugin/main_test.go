@@ -26,12 +26,12 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // The tests run command lines against a real API server, where the tests write what the operator would. The operator itself
 // is in the tests of cmd/kubectl-payutoken.
-var cluster *testcluster.Cluster
+var cluster *lab.Cluster
 
 // patience bounds every wait for something that will come: a busy machine may take its time.
 const patience = time.Minute
@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	if cluster, err = testcluster.Start(); err != nil {
+	if cluster, err = lab.StartCluster(); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop()) }()

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // call is a request to the API server, as its audit log tells.
@@ -137,8 +139,10 @@ const quiet = 2 * time.Second
 func (a *audit) settle(ctx context.Context) (work, other calls, err error) {
 	work, other = calls{}, calls{}
 	last := time.Now()
-	err = await(ctx, "the operator is idle", func() (bool, error) {
+	var broken error
+	err = lab.Await(ctx, lab.Patience, "the operator is idle", func(context.Context) error {
 		w, o, err := a.next()
+		broken = errors.Join(broken, err)
 		if w.total() > 0 {
 			last = time.Now()
 		}
@@ -148,7 +152,7 @@ func (a *audit) settle(ctx context.Context) (work, other calls, err error) {
 		for name, n := range o {
 			other[name] += n
 		}
-		return time.Since(last) > quiet, err
+		return lab.So(broken != nil || time.Since(last) > quiet)
 	})
-	return work, other, err
+	return work, other, errors.Join(err, broken)
 }

@@ -22,7 +22,7 @@ func (b *bench) foreignSecrets(ctx context.Context) ([]section, error) {
 	var resident []point
 	have := 0
 	for _, want := range append([]int{0}, b.foreign...) {
-		b.say("%d Secrets of others", want)
+		b.Say("%d Secrets of others", want)
 		if err := b.seedForeign(ctx, namespace, have, want); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // latency measures how long it takes from the request that creates a PayUToken until its Secret is visible to others,
@@ -52,7 +54,7 @@ func (b *bench) latency(ctx context.Context) (_ []section, err error) {
 			if err := b.client.Create(ctx, newToken(namespace, first+n, first+n)); err != nil {
 				return err
 			}
-			_, err := secrets.await(ctx, 1, true, patience)
+			_, err := secrets.await(ctx, 1, true, lab.Patience)
 			return err
 		})
 		if err != nil {
@@ -71,7 +73,7 @@ func (b *bench) latency(ctx context.Context) (_ []section, err error) {
 func (b *bench) timeSingles(ctx context.Context, n int, rest time.Duration, do func(n int) error) ([]time.Duration, error) {
 	took := make([]time.Duration, n)
 	for i := range n {
-		if err := pause(ctx, rest); err != nil {
+		if err := lab.Pause(ctx, rest); err != nil {
 			return nil, err
 		}
 		began := time.Now()

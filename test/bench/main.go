@@ -15,21 +15,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // measurement is one that can be run alone.
@@ -53,13 +46,10 @@ func measurements() []measurement {
 
 // options are the flags, and what they decide.
 type options struct {
-	managerPath, simulatorPath string
-	output, profile            string
-	only                       []string
-	quick                      bool
+	output, profile string
+	only            []string
+	quick           bool
 	scale
-
-	root string // of the module
 }
 
 // scale is how much is measured.
@@ -94,38 +84,15 @@ var (
 const resultsFile = "docs/performance-results.md"
 
 func main() {
-	if err := run(os.Args[1:]); err != nil && !errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench:", process.OneLine(err))
-		os.Exit(1)
-	}
-}
-
-func run(args []string) error {
 	var o options
-	if err := o.parse(args); err != nil {
-		return err
-	}
-	ctrl.SetLogger(logr.Discard()) // the report tells what matters
-	klog.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-
-	b := &bench{options: o, start: time.Now()}
-	err := b.measure(ctx)
-	if ctx.Err() != nil {
-		err = errors.New("interrupted")
-	}
-	return b.close(err)
-}
-
-func (o *options) parse(args []string) error {
-	var names, usage []string
+	var given scale
+	var names []string
+	about := "measures what the operator costs and how fast it is:"
 	for _, m := range measurements() {
 		names = append(names, m.name)
-		usage = append(usage, fmt.Sprintf("  %-12s%s", m.name, m.what))
+		about += fmt.Sprintf("\n  %-12s%s", m.name, m.what)
 	}
-	var given scale
-	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	flags := pflag.CommandLine
 	flags.SortFlags = false
 	flags.StringSliceVar(&o.only, "only", nil, "measure only these, `comma separated`")
 	flags.BoolVar(&o.quick, "quick", false, "measure little of everything, to see whether it runs: the figures mean nothing")
@@ -136,72 +103,65 @@ func (o *options) parse(args []string) error {
 	flags.IntSliceVar(&given.foreign, "foreign", full.foreign, "foreign: how many Secrets of others there are")
 	flags.StringVar(&o.output, "output", "", "write the tables to this `file`, too; a full run writes "+resultsFile)
 	flags.StringVar(&o.profile, "profile", "", "leave CPU and heap profiles of the operator and CPU profiles of kube-apiserver in this `folder`: throughput, population")
-	flags.StringVar(&o.managerPath, "manager", "", "a `program` built before from cmd/manager; by default it is built")
-	flags.StringVar(&o.simulatorPath, "simulator", "", "a `program` built before from cmd/payu-simulator; by default it is built")
-	flags.Usage = func() {
-		fmt.Printf("bench measures what the operator costs and how fast it is:\n%s\n\nFlags:\n%s", strings.Join(usage, "\n"), flags.FlagUsages())
-	}
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	for _, name := range o.only {
-		if !slices.Contains(names, name) {
-			return fmt.Errorf("--only=%s: want some of %s", name, strings.Join(names, ","))
+	lab.Main(about, func(ctx context.Context, _ context.CancelCauseFunc) error {
+		for _, name := range o.only {
+			if !slices.Contains(names, name) {
+				return fmt.Errorf("--only=%s: want some of %s", name, strings.Join(names, ","))
+			}
 		}
-	}
+		if err := o.settle(given, flags.Changed); err != nil {
+			return err
+		}
+		b, err := newBench(o)
+		if err != nil {
+			return err
+		}
+		return b.close(lab.Outcome(ctx, b.measure(ctx)))
+	})
+}
+
+// settle decides the scale, checks it, and finds the file to write.
+func (o *options) settle(given scale, changed func(flag string) bool) error {
 	o.scale = full
 	if o.quick {
 		o.scale = quick
 	}
-	flags.Visit(func(f *pflag.Flag) {
-		switch f.Name {
-		case "n":
-			o.sizes = given.sizes
-		case "repeat":
-			o.repeat = given.repeat
-		case "counted":
-			o.counted = given.counted
-		case "population":
-			o.populations = given.populations
-		case "foreign":
-			o.foreign = given.foreign
+	for flag, take := range map[string]func(){
+		"n":          func() { o.sizes = given.sizes },
+		"repeat":     func() { o.repeat = given.repeat },
+		"counted":    func() { o.counted = given.counted },
+		"population": func() { o.populations = given.populations },
+		"foreign":    func() { o.foreign = given.foreign },
+	} {
+		if changed(flag) {
+			take()
 		}
-	})
+	}
 	slices.Sort(o.populations)
 	slices.Sort(o.foreign)
-	return o.settle()
-}
-
-// settle checks the scale and finds the file to write.
-func (o *options) settle() error {
 	if o.repeat < 1 || len(o.sizes) == 0 || len(o.populations) == 0 || slices.Min(o.sizes) < 1 || slices.Min(o.populations) < 1 {
 		return errors.New("--n, --population and --repeat want numbers of at least 1")
 	}
 	if most := max(slices.Max(o.sizes), slices.Max(o.populations)); most > clients {
 		return fmt.Errorf("%d PayUTokens: want at most %d", most, clients)
 	}
-	if err := o.locate(); err != nil {
+	root, err := lab.Root()
+	if err != nil {
 		return err
 	}
 	if o.output == "" && !o.quick && len(o.only) == 0 {
-		o.output = filepath.Join(o.root, resultsFile)
+		o.output = filepath.Join(root, resultsFile)
 	}
 	return nil
 }
 
-// locate finds the folder of go.mod.
-func (o *options) locate() error {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
-	o.root = filepath.Dir(strings.TrimSpace(string(out)))
-	if err == nil && !filepath.IsAbs(o.root) {
-		err = errors.New("start this program in a folder of its module")
-	}
-	return err
-}
-
 // measure measures, and writes the report.
 func (b *bench) measure(ctx context.Context) error {
-	machine, err := describe(b.root)
+	root, err := lab.Root()
+	if err != nil {
+		return err
+	}
+	machine, err := describe(root)
 	if err != nil {
 		return err
 	}
@@ -216,7 +176,7 @@ func (b *bench) measure(ctx context.Context) error {
 		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
 			continue
 		}
-		b.say("%s: %s", m.name, m.what)
+		b.Say("%s: %s", m.name, m.what)
 		measured, err := m.run(b, ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
@@ -230,6 +190,6 @@ func (b *bench) measure(ctx context.Context) error {
 		sections = append(sections, b.inputs.needs(), b.inputs.limits())
 		fmt.Printf("%s\n%s\n", b.inputs.needs(), b.inputs.limits())
 	}
-	machine.add("took", shown(time.Since(b.start)))
+	machine.add("took", shown(time.Since(b.Start)))
 	return b.write(machine, sections)
 }

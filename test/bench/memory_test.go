@@ -1,14 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestMemoryWithManySecretsOfOthers starts the operator in a cluster with 10,000 Secrets of 10 kB that are none of its
@@ -22,39 +24,27 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 	)
 	ctx := t.Context()
 	ctrl.SetLogger(logr.Discard()) // what envtest has to say
-	b := &bench{options: options{scale: quick}, start: time.Now()}
+	b := lab.Must(newBench(options{scale: quick}))(t)
 	t.Cleanup(func() {
 		if err := b.close(nil); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := b.locate(); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.setUp(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.seedForeign(ctx, namespace, 0, secrets); err != nil {
-		t.Fatal(err)
-	}
+	lab.Check(t, b.setUp(ctx))
+	lab.Check(t, b.seedForeign(ctx, namespace, 0, secrets))
 	// They were written behind the API server's back: its cache hears of them a little later.
-	err := await(ctx, "the API server shows the Secrets", func() (bool, error) {
+	lab.AwaitTrue(t, "the API server shows the Secrets", func() bool {
 		var some corev1.SecretList
-		err := b.client.List(ctx, &some, client.InNamespace(namespace), client.Limit(1))
+		lab.Check(t, b.client.List(ctx, &some, client.InNamespace(namespace), client.Limit(1)))
 		rest := some.RemainingItemCount
-		return rest != nil && *rest >= secrets-1 && len(some.Items[0].Data["file"]) == foreignSize, err
+		return rest != nil && *rest >= secrets-1 && len(some.Items[0].Data["file"]) == foreignSize
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator, err := b.operator(ctx, b.account)
-	if err != nil {
-		t.Fatal(err)
-	}
+	operator := lab.Must(b.operator(ctx, b.account))(t)
 	var held usage
-	err = await(ctx, fmt.Sprintf("at most %s are resident", mebibytes(most)), func() (bool, error) {
+	err := lab.Await(ctx, lab.Patience, fmt.Sprintf("at most %s are resident", mebibytes(most)), func(context.Context) (err error) {
 		held, err = usageOf(operator.PID())
-		return held.resident <= most, err
+		lab.Check(t, err)
+		return lab.So(held.resident <= most)
 	})
 	if err != nil {
 		t.Error(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -110,7 +111,7 @@ func sharedClient(int) int { return 0 }
 func (b *bench) namespace(ctx context.Context) (name string, remove func() error, err error) {
 	name, err = b.cluster.Namespace(ctx)
 	return name, func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*lab.Patience)
 		defer cancel()
 		var errs []error
 		for _, kind := range []client.Object{&v1alpha1.PayUToken{}, &corev1.Secret{}, &eventsv1.Event{}} {

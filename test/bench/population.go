@@ -12,6 +12,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -47,7 +48,7 @@ type restart struct {
 func (b *bench) population(ctx context.Context) ([]section, error) {
 	var stands []stand
 	for _, n := range append([]int{0}, b.populations...) {
-		b.say("%d PayUTokens", n)
+		b.Say("%d PayUTokens", n)
 		one, err := b.standWith(ctx, n)
 		if err != nil {
 			return nil, err
@@ -141,7 +142,7 @@ func (b *bench) spreadRenewals(ctx context.Context, n int) (end func() error) {
 				due := first.Add(meanRenewal(usual) * time.Duration(asked-former) / time.Duration(n))
 				failure = b.simulator.SetTokenTTL(ctx, lifeUntil(time.Until(due)))
 			}
-			_ = pause(going, ageEvery)
+			_ = lab.Pause(going, ageEvery)
 		}
 	})
 	return func() error {
@@ -158,7 +159,7 @@ func lifeUntil(renewal time.Duration) time.Duration {
 
 // atRest lets an operator rest, and returns what it holds then.
 func (b *bench) atRest(ctx context.Context, m *manager) (usage, error) {
-	if err := pause(ctx, b.rest); err != nil {
+	if err := lab.Pause(ctx, b.rest); err != nil {
 		return usage{}, err
 	}
 	return usageOf(m.PID())
@@ -166,7 +167,7 @@ func (b *bench) atRest(ctx context.Context, m *manager) (usage, error) {
 
 // restartWith starts an operator that finds n PayUTokens with good Secrets.
 func (b *bench) restartWith(ctx context.Context, n int) (m *manager, r restart, err error) {
-	log, err := openAudit(b.auditLog)
+	log, err := openAudit(b.cluster.AuditLog)
 	if err != nil {
 		return nil, r, err
 	}
@@ -202,7 +203,7 @@ func (b *bench) restartWith(ctx context.Context, n int) (m *manager, r restart, 
 	}
 	r.asked = after - before
 	began = time.Now()
-	page, err := fetch(ctx, "http://"+m.metrics+"/metrics")
+	page, err := m.Scrape(ctx)
 	if err != nil {
 		return m, r, err
 	}
@@ -244,8 +245,8 @@ func (b *bench) steady(ctx context.Context, m *manager, namespace string, n int)
 	if err := errors.Join(measure("nothing is due", b.minute, 0), measure("metrics", b.minute, scrapeEvery)); err != nil {
 		return s, err
 	}
-	b.say("the first renewals are due at %s", renewals.Format(time.TimeOnly))
-	if err := pause(ctx, time.Until(renewals)); err != nil {
+	b.Say("the first renewals are due at %s", renewals.Format(time.TimeOnly))
+	if err := lab.Pause(ctx, time.Until(renewals)); err != nil {
 		return s, err
 	}
 	profiled := b.profileThese(ctx, "steady", b.steadily, []*manager{m})

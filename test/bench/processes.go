@@ -4,25 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-// patience bounds every wait for what takes a moment.
-const patience = time.Minute
-
 // stop asks a process to end, which is to work.
-func stop(p *process.Process) error {
-	err := p.Stop(patience)
+func stop(p *lab.Process) error {
+	err := p.Stop(lab.Patience)
 	if state := p.State(); err == nil && !state.Success() {
-		return fmt.Errorf("%s ended with %s", p.Path(), state)
+		return fmt.Errorf("the process ended with %s", state)
 	}
 	return err
 }
@@ -110,57 +105,31 @@ func children() map[string]int {
 
 // manager is the operator while it runs.
 type manager struct {
-	*process.Process
-	metrics string // addresses
-	probes  string
-	pprof   string
-}
-
-// startManager starts the operator and waits until its caches are filled.
-func startManager(ctx context.Context, path string, log io.Writer, args ...string) (*manager, error) {
-	m := &manager{}
-	for _, address := range []*string{&m.metrics, &m.probes, &m.pprof} {
-		var err error
-		if *address, err = process.FreeAddress(); err != nil {
-			return nil, err
-		}
-	}
-	args = append([]string{"GOGC=50", path, // as in config/manager
-		"--metrics-secure=false", "--metrics-bind-address=" + m.metrics,
-		"--health-probe-bind-address=" + m.probes, "--pprof-bind-address=" + m.pprof}, args...)
-	var err error
-	if m.Process, err = process.Launch(log, log, "env", args...); err != nil {
-		return nil, err
-	}
-	return m, await(ctx, "the operator is ready", func() (bool, error) {
-		select {
-		case <-m.Ended():
-			return false, errors.New("the operator ended instead of becoming ready")
-		default:
-		}
-		_, err := fetch(ctx, "http://"+m.probes+"/readyz")
-		return err == nil, nil
-	})
+	*lab.Operator
+	pprof string // an address
 }
 
 // awaitMetrics waits until the metrics show what is wanted. It looks seldom: with many PayUTokens it is work to show them.
 func (m *manager) awaitMetrics(ctx context.Context, limit time.Duration, what string, look func(metrics map[string]float64) bool) error {
-	return awaitEvery(ctx, 200*time.Millisecond, limit, what, func() (bool, error) {
+	return lab.AwaitEvery(ctx, 200*time.Millisecond, limit, what, func(ctx context.Context) error {
 		metrics, err := m.scrape(ctx)
-		return err == nil && look(metrics), err
+		if err != nil {
+			return err
+		}
+		return lab.So(look(metrics))
 	})
 }
 
 // awaitReady waits until the metrics say of n PayUTokens that they are Ready.
 func (m *manager) awaitReady(ctx context.Context, n int) error {
-	return m.awaitMetrics(ctx, patience, fmt.Sprintf("%d PayUTokens are Ready", n), func(metrics map[string]float64) bool {
+	return m.awaitMetrics(ctx, lab.Patience, fmt.Sprintf("%d PayUTokens are Ready", n), func(metrics map[string]float64) bool {
 		return int(metrics["payu_token_ready"]) == n
 	})
 }
 
 // awaitPasses waits until the operator has made so many passes, and has nothing left to look at.
 func (m *manager) awaitPasses(ctx context.Context, n int) error {
-	limit := patience + time.Duration(n)*time.Second/50
+	limit := lab.Patience + time.Duration(n)*time.Second/50
 	return m.awaitMetrics(ctx, limit, fmt.Sprintf("the operator has made %d passes", n), func(metrics map[string]float64) bool {
 		return int(metrics["controller_runtime_reconcile_total"]) >= n && metrics["workqueue_depth"] == 0
 	})
@@ -174,7 +143,7 @@ func (m *manager) passes(ctx context.Context) (int, error) {
 
 // scrape returns the sums of the metrics of the operator by their names.
 func (m *manager) scrape(ctx context.Context) (map[string]float64, error) {
-	page, err := fetch(ctx, "http://"+m.metrics+"/metrics")
+	page, err := m.Scrape(ctx)
 	return sumsIn(page), err
 }
 
@@ -185,11 +154,11 @@ func (m *manager) readings(ctx context.Context, lasts, every time.Duration) (rea
 		if _, err := m.scrape(ctx); err != nil {
 			return read, err
 		}
-		if err := pause(ctx, min(every, time.Until(end))); err != nil {
+		if err := lab.Pause(ctx, min(every, time.Until(end))); err != nil {
 			return read, err
 		}
 	}
-	return read, pause(ctx, time.Until(end))
+	return read, lab.Pause(ctx, time.Until(end))
 }
 
 // sumsIn adds up the series of each metric of a page. The labels of these metrics hold no space.
@@ -205,54 +174,4 @@ func sumsIn(page string) map[string]float64 {
 		sums[name] += value
 	}
 	return sums
-}
-
-// await looks again and again until it sees what is wanted, or an error.
-func await(ctx context.Context, what string, look func() (bool, error)) error {
-	return awaitEvery(ctx, 10*time.Millisecond, patience, what, look)
-}
-
-func awaitEvery(ctx context.Context, interval, limit time.Duration, what string, look func() (bool, error)) error {
-	deadline := time.After(limit)
-	again := time.NewTicker(interval)
-	defer again.Stop()
-	for {
-		if ok, err := look(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline:
-			return fmt.Errorf("not seen within %s: %s", limit, what)
-		}
-	}
-}
-
-// pause lets time go by.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func fetch(ctx context.Context, url string) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s", url, answer.Status)
-	}
-	return string(text), err
 }

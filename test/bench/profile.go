@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // aWhile is how long programs are profiled that are busy, and at most the API server, which ends longer requests.
@@ -21,9 +23,9 @@ func (b *bench) profileThese(ctx context.Context, while string, lasts time.Durat
 	var all sync.WaitGroup
 	for n, m := range managers {
 		all.Go(func() {
-			page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", m.pprof, lasts.Seconds()))
+			page, err := lab.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", m.pprof, lasts.Seconds()))
 			b.keepProfile(fmt.Sprintf("%s-manager-%d.cpu", while, n), page, err)
-			page, err = fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
+			page, err = lab.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
 			b.keepProfile(fmt.Sprintf("%s-manager-%d.allocs", while, n), page, err)
 		})
 	}
@@ -37,7 +39,7 @@ func (b *bench) profileThese(ctx context.Context, while string, lasts time.Durat
 // profileHeap takes a profile of what an operator holds, if --profile says so. It has the operator collect garbage.
 func (b *bench) profileHeap(ctx context.Context, m *manager, n int) {
 	if b.profile != "" {
-		page, err := fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", m.pprof))
+		page, err := lab.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", m.pprof))
 		b.keepProfile(fmt.Sprintf("population-manager-%d.heap", n), page, err)
 	}
 }
@@ -50,6 +52,6 @@ func (b *bench) keepProfile(name, page string, err error) {
 		err = os.WriteFile(filepath.Join(b.profile, name+".pprof"), []byte(page), 0o644)
 	}
 	if err != nil {
-		b.say("no profile %s: %v", name, err)
+		b.Say("no profile %s: %v", name, err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -134,7 +136,7 @@ type count struct {
 
 func (b *bench) newCount(ctx context.Context, s *section, shared bool) (*count, error) {
 	c := &count{bench: b, section: s, n: b.counted, shared: shared, brief: max(brief, time.Duration(b.counted)*60*time.Millisecond)}
-	log, err := openAudit(b.auditLog)
+	log, err := openAudit(b.cluster.AuditLog)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +184,7 @@ func (c *count) createAlone(ctx context.Context) error {
 		_, err := c.timed(ctx, c.namespace, 1, func(ctx context.Context) error {
 			return c.createTokens(ctx, c.namespace, c.n+n, c.n+n+1, ownClient)
 		})
-		if err := errors.Join(err, pause(ctx, quiet)); err != nil {
+		if err := errors.Join(err, lab.Pause(ctx, quiet)); err != nil {
 			return err
 		}
 	}

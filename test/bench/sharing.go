@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // sharing counts the requests to PayU for PayUTokens that share one client and its scopes.
@@ -38,7 +39,7 @@ func (b *bench) sharing(ctx context.Context) (_ []section, err error) {
 		{"created", func() error { return b.createTokens(ctx, namespace, 0, n, sharedClient) }},
 		{"one of them refreshed by its annotation", func() error {
 			// In another second than the creation: the operator counts whole ones.
-			return errors.Join(b.simulator.SetTokenTTL(ctx, brief), pause(ctx, time.Second), b.refresh(ctx, namespace, 0, "now"))
+			return errors.Join(b.simulator.SetTokenTTL(ctx, brief), lab.Pause(ctx, time.Second), b.refresh(ctx, namespace, 0, "now"))
 		}},
 		{"renewed in time", func() error { return b.simulator.SetTokenTTL(ctx, usual) }},
 	} {

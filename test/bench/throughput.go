@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // warmUp is how many PayUTokens are made before the clock runs, for connections to be open.
@@ -37,7 +39,7 @@ func (b *bench) throughput(ctx context.Context) ([]section, error) {
 			if err != nil {
 				return nil, err
 			}
-			b.say("%d PayUTokens: bare loop %s, operator %s", n, rate(one.perSecond(n)), rate(two.perSecond(n)))
+			b.Say("%d PayUTokens: bare loop %s, operator %s", n, rate(one.perSecond(n)), rate(two.perSecond(n)))
 			bare, operator = append(bare, one), append(operator, two)
 		}
 		ofBare, ofOperator := rates(bare, n), rates(operator, n)
@@ -121,7 +123,7 @@ func (b *bench) timed(ctx context.Context, namespace string, n int, do func(cont
 	if err := do(ctx); err != nil {
 		return load{}, err
 	}
-	last, err := secrets.await(ctx, n, true, patience+time.Duration(n)*time.Second/5)
+	last, err := secrets.await(ctx, n, true, lab.Patience+time.Duration(n)*time.Second/5)
 	if err != nil {
 		return load{}, err
 	}

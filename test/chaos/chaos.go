@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,14 +15,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
-	// operatorName is the name of the operator's namespace and ServiceAccount in config/default.
-	operatorName = "payu-token-operator"
 	// fullRound is how long a run takes in which every disturbance comes once.
 	fullRound = 4 * time.Minute
 	// calmTime is how long nothing happens, at the start and at the end.
@@ -51,53 +47,52 @@ func (s subject) renewalAge() time.Duration {
 // chaos is one run.
 type chaos struct {
 	options
+	*lab.Run
 	end    context.CancelCauseFunc
 	random *rand.Rand
-	start  time.Time
 
-	dir        string // of everything
 	private    string // credentials
 	evidence   *evidence
 	population *population
-	cluster    *testcluster.Cluster
+	cluster    *lab.Cluster
+	account    *lab.User // the operator's
 	client     client.WithWatch
-	simulator  *process.Simulator // tokens of seconds
-	production *process.Simulator // tokens of hours
+	simulator  *lab.Simulator // tokens of seconds
+	production *lab.Simulator // tokens of hours
 	replicas   []*replica
 	halt       func() error // ends the managers
 	observer   *observer
 	blind      func() // ends the observer
 	books      *books
 
-	pace     time.Duration // how long a new leader takes to give every Secret a token
-	over     time.Time     // when the managers were ended for good
-	phases   []*phase
-	harms    []violation
-	cleanups []func() error
+	pace   time.Duration // how long a new leader takes to give every Secret a token
+	over   time.Time     // when the managers were ended for good
+	phases []*phase
+	harms  []violation
 
 	kills, stops, ends, restarts int
 }
 
 func newChaos(o options, end context.CancelCauseFunc) (*chaos, error) {
-	random := rand.New(rand.NewPCG(o.seed, o.seed))
-	c := &chaos{options: o, end: end, random: random, start: time.Now(), books: newBooks(), population: newPopulation(o.tokens, random)}
-	var err error
-	if c.dir, err = os.MkdirTemp("", "payu-chaos-"); err != nil {
+	run, err := lab.NewRun("payu-chaos")
+	if err != nil {
 		return nil, err
 	}
-	c.private = filepath.Join(c.dir, "private")
+	random := rand.New(rand.NewPCG(o.seed, o.seed))
+	c := &chaos{options: o, Run: run, end: end, random: random, books: newBooks(), population: newPopulation(o.tokens, random)}
+	c.private = filepath.Join(c.Dir, "private")
 	if err := os.Mkdir(c.private, 0o700); err != nil {
 		return nil, err
 	}
-	c.evidence, err = newEvidence(filepath.Join(c.dir, "evidence"))
+	c.evidence, err = newEvidence(filepath.Join(c.Dir, "evidence"))
 	return c, err
 }
 
 // run sets up, disturbs, and judges.
 func (c *chaos) run(ctx context.Context) error {
-	c.say("seed %d, %d PayUTokens of %d sources, %s", c.seed, len(c.population.subjects), c.population.sources(), c.duration)
+	c.Say("seed %d, %d PayUTokens of %d sources, %s", c.seed, len(c.population.subjects), c.population.sources(), c.duration)
 	for _, step := range []func(context.Context) error{
-		c.build, c.startCluster, c.startSimulators, c.populate, c.startObserver, c.startManagers, c.disturb, c.finish,
+		c.startCluster, c.startSimulators, c.populate, c.startObserver, c.startManagers, c.disturb, c.finish,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -111,47 +106,33 @@ func (c *chaos) run(ctx context.Context) error {
 
 func (c *chaos) startCluster(ctx context.Context) error {
 	var err error
-	if c.cluster, err = testcluster.Start(); err != nil {
+	if c.cluster, err = lab.StartCluster(); err != nil {
 		return err
 	}
-	c.later(c.cluster.Stop)
+	c.Later(c.cluster.Stop)
 	c.client = c.cluster.Client
-	ctx, cancel := within(ctx, patience, "kubectl applies config/default")
-	defer cancel()
-	_, err = c.cluster.Kubectl(ctx, "apply", "-k", "config/default")
+	c.account, err = c.cluster.Install(ctx)
 	return err
 }
 
 func (c *chaos) startSimulators(ctx context.Context) error {
-	clientsFile := filepath.Join(c.private, "clients.json")
-	clients := []payutest.Client{}
-	for _, each := range c.population.clients {
-		clients = append(clients, each)
-	}
-	content, err := json.Marshal(clients)
-	if err != nil {
+	var err error
+	if c.simulator, err = c.startSimulator(ctx, "simulator", tokenLife); err != nil {
 		return err
 	}
-	if err := os.WriteFile(clientsFile, content, 0o600); err != nil {
-		return err
-	}
-	if c.simulator, err = c.startSimulator(ctx, "simulator", clientsFile, tokenLife); err != nil {
-		return err
-	}
-	c.production, err = c.startSimulator(ctx, "simulator-production", clientsFile, steadyLife)
+	c.production, err = c.startSimulator(ctx, "simulator-production", steadyLife)
 	return err
 }
 
-func (c *chaos) startSimulator(ctx context.Context, name, clientsFile string, life time.Duration) (*process.Simulator, error) {
+func (c *chaos) startSimulator(ctx context.Context, name string, life time.Duration) (*lab.Simulator, error) {
 	log, err := c.evidence.log(name)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := within(ctx, patience, "the simulator listens")
-	defer cancel()
-	s, err := process.StartSimulator(ctx, log, c.simulatorPath, filepath.Join(c.private, name+"-ca.pem"), clientsFile, "--token-ttl="+life.String())
+	clients := slices.Collect(maps.Values(c.population.clients))
+	s, err := lab.StartSimulator(ctx, log, c.private, clients, "--token-ttl="+life.String())
 	if s != nil {
-		c.later(func() error { return s.Stop(grace) })
+		c.Later(func() error { return s.Stop(lab.Grace) })
 	}
 	return s, errors.Join(err, log.Close())
 }
@@ -168,7 +149,7 @@ func (c *chaos) startObserver(ctx context.Context) error {
 		cancel()
 		<-done
 	}
-	c.later(func() error {
+	c.Later(func() error {
 		c.blind()
 		return nil
 	})
@@ -188,33 +169,29 @@ func (c *chaos) startManagers(ctx context.Context) error {
 		return fmt.Errorf("the operator took %s to fetch all tokens, so that those of %s would die before it comes round: the machine is too slow, or too busy, for --tokens=%d",
 			shown(c.pace), tokenLife, c.tokens)
 	}
-	c.say("a new leader serves all in %s: with that, a delay may be %s longer than its cause", shown(c.pace), shown(toleranceAt(c.pace)))
+	c.Say("a new leader serves all in %s: with that, a delay may be %s longer than its cause", shown(c.pace), shown(toleranceAt(c.pace)))
 	return nil
 }
 
 // launchManagers launches them as the ServiceAccount that config/rbac speaks of. --propagation-margin is for tokens of
 // hours: it would have those of seconds renewed at half of their life, all alike.
 func (c *chaos) launchManagers(ctx context.Context) error {
-	account, err := c.cluster.AddServiceAccount(operatorName, operatorName)
-	if err != nil {
-		return err
-	}
 	cas, err := c.bundle()
 	if err != nil {
 		return err
 	}
 	supervised, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.halt = func() error { return c.haltManagers(cancel) }
-	c.later(c.halt)
+	c.Later(c.halt)
 	for _, name := range []string{"manager-a", "manager-b"} {
 		log, err := c.evidence.log(name)
 		if err != nil {
 			return err
 		}
-		r := &replica{name: name, path: c.managerPath, log: log, fail: c.end, done: make(chan struct{}), args: []string{
-			"--kubeconfig=" + account.Kubeconfig, "--test-base-url=" + c.simulator.URL, "--production-base-url=" + c.production.URL,
+		r := &replica{name: name, kubeconfig: c.account.Kubeconfig, log: log, operator: &lab.Operator{}, fail: c.end, done: make(chan struct{}), args: []string{
+			"--test-base-url=" + c.simulator.URL, "--production-base-url=" + c.production.URL,
 			"--ca-file=" + cas, "--propagation-margin=5s", "--token-request-timeout=" + requestTimeout.String(),
-			"--leader-elect", "--leader-election-namespace=" + operatorName, "--log-level=debug", "--metrics-secure=false",
+			"--leader-elect", "--leader-election-namespace=" + lab.OperatorName, "--log-level=debug",
 		}}
 		c.replicas = append(c.replicas, r)
 		go r.supervise(supervised)
@@ -227,7 +204,7 @@ func (c *chaos) launchManagers(ctx context.Context) error {
 func (c *chaos) bundle() (string, error) {
 	file := filepath.Join(c.private, "ca.pem")
 	var all []byte
-	for _, s := range []*process.Simulator{c.simulator, c.production} {
+	for _, s := range []*lab.Simulator{c.simulator, c.production} {
 		pem, err := os.ReadFile(s.CAFile)
 		if err != nil {
 			return "", err
@@ -250,7 +227,7 @@ func (c *chaos) haltManagers(cancel func()) error {
 
 // populate brings in the PayUTokens and what they need.
 func (c *chaos) populate(ctx context.Context) error {
-	ctx, cancel := within(ctx, 2*patience, "the PayUTokens are created")
+	ctx, cancel := lab.Within(ctx, 2*patience, "the PayUTokens are created")
 	defer cancel()
 	return c.population.create(ctx, c.client)
 }
@@ -296,7 +273,7 @@ func (c *chaos) shuffled(round int) []disturbance {
 }
 
 func (c *chaos) calm(ctx context.Context) error {
-	return c.play(ctx, disturbance{calmName, 0, func(c *chaos, ctx context.Context, _ *phase) error { return c.pause(ctx, calmTime) }})
+	return c.play(ctx, disturbance{calmName, 0, func(_ *chaos, ctx context.Context, _ *phase) error { return lab.Pause(ctx, calmTime) }})
 }
 
 // play has a disturbance happen, and waits until all is well again.
@@ -311,7 +288,7 @@ func (c *chaos) play(ctx context.Context, d disturbance) error {
 	if err := c.recover(ctx, p); err != nil {
 		return err
 	}
-	c.say("%s%s; all well again after %s", p.name, parenthesized(p.detail), shown(p.recovered.Sub(p.ended)))
+	c.Say("%s%s; all well again after %s", p.name, parenthesized(p.detail), shown(p.recovered.Sub(p.ended)))
 	c.scrape(ctx)
 	return c.readBooks(ctx, p)
 }
@@ -320,7 +297,7 @@ func (c *chaos) play(ctx context.Context, d disturbance) error {
 func (c *chaos) recover(ctx context.Context, p *phase) error {
 	err := c.settle(ctx, p.lag+settleLimit+toleranceAt(c.pace))
 	if err != nil && ctx.Err() == nil {
-		c.harm("not all well soon enough", "%s: %s", p.name, process.OneLine(err))
+		c.harm("not all well soon enough", "%s: %s", p.name, lab.OneLine(err))
 		err = c.settle(ctx, givingUp)
 	}
 	p.recovered = time.Now()
@@ -330,26 +307,22 @@ func (c *chaos) recover(ctx context.Context, p *phase) error {
 // settle waits until every Secret has a token that is not overdue, every PayUToken is Ready, one manager leads and one
 // stands by.
 func (c *chaos) settle(ctx context.Context, limit time.Duration) error {
-	since, trouble := time.Now(), ""
-	err := c.await(ctx, limit, "all is well", func() bool {
-		trouble = c.observer.trouble(time.Now())
-		if trouble == "" && !c.observer.leaseRenewed().After(since) {
-			trouble = "the Lease is not renewed"
+	since := time.Now()
+	return lab.AwaitEvery(ctx, 50*time.Millisecond, limit, "all is well", func(ctx context.Context) error {
+		if trouble := c.observer.trouble(time.Now()); trouble != "" {
+			return errors.New(trouble)
 		}
-		if trouble == "" {
-			switch leader, _ := c.roles(ctx); {
-			case leader == nil:
-				trouble = "there are not one leader and one standby"
-			case !leader.idle(ctx):
-				trouble = "the leader has not looked at every PayUToken yet"
-			}
+		if !c.observer.leaseRenewed().After(since) {
+			return errors.New("the Lease is not renewed")
 		}
-		return trouble == ""
+		switch leader, _ := c.roles(ctx); {
+		case leader == nil:
+			return errors.New("there are not one leader and one standby")
+		case !leader.idle(ctx):
+			return errors.New("the leader has not reconciled every PayUToken yet")
+		}
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, trouble)
-	}
-	return nil
 }
 
 // scrape keeps the metrics pages as evidence.
@@ -361,9 +334,9 @@ func (c *chaos) scrape(ctx context.Context) {
 
 // readBooks reads what the simulators know, and sees that there were not too many requests at once.
 func (c *chaos) readBooks(ctx context.Context, p *phase) error {
-	ctx, cancel := within(ctx, patience, "the simulators show their books")
+	ctx, cancel := lab.Within(ctx, patience, "the simulators show their books")
 	defer cancel()
-	for _, s := range []*process.Simulator{c.simulator, c.production} {
+	for _, s := range []*lab.Simulator{c.simulator, c.production} {
 		before := map[source]int{}
 		for from, n := range c.books.inFlight {
 			before[from] = n
@@ -384,9 +357,9 @@ func (c *chaos) readBooks(ctx context.Context, p *phase) error {
 func (c *chaos) finish(ctx context.Context) error {
 	c.over = time.Now()
 	if err := c.halt(); err != nil {
-		c.harm("a manager did not stop", "%s", process.OneLine(err))
+		c.harm("a manager did not stop", "%s", lab.OneLine(err))
 	}
-	ctx, cancel := within(ctx, patience, "the API server shows what is left")
+	ctx, cancel := lab.Within(ctx, patience, "the API server shows what is left")
 	defer cancel()
 	var maps corev1.ConfigMapList
 	if err := c.client.List(ctx, &maps); err != nil {
@@ -399,7 +372,7 @@ func (c *chaos) finish(ctx context.Context) error {
 			c.harm("a Secret of somebody else was touched", "%s at the end (%v)", name, err)
 		}
 	}
-	for _, s := range []*process.Simulator{c.simulator, c.production} {
+	for _, s := range []*lab.Simulator{c.simulator, c.production} {
 		if err := c.books.update(ctx, s); err != nil {
 			return err
 		}
@@ -413,10 +386,6 @@ func (c *chaos) harm(promise, format string, args ...any) {
 	c.harms = append(c.harms, violation{promise, fmt.Sprintf(format, args...)})
 }
 
-func (c *chaos) say(format string, args ...any) {
-	fmt.Printf("[%5.1f s] %s\n", time.Since(c.start).Seconds(), fmt.Sprintf(format, args...))
-}
-
 func parenthesized(detail string) string {
 	if detail == "" {
 		return ""
@@ -424,23 +393,14 @@ func parenthesized(detail string) string {
 	return " (" + detail + ")"
 }
 
-// later has close do something, the last one first.
-func (c *chaos) later(cleanup func() error) { c.cleanups = append(c.cleanups, cleanup) }
-
 // close stops and removes everything, but for the evidence if it is wanted or may explain a violation. It returns the
 // error of the run and its own.
 func (c *chaos) close(failure error) error {
-	errs := []error{failure}
-	for _, cleanup := range slices.Backward(c.cleanups) {
-		errs = append(errs, cleanup())
-	}
-	if c.evidence != nil {
-		errs = append(errs, c.evidence.close(), os.RemoveAll(c.private))
-	}
-	if c.keepLogs || failure != nil && !errors.Is(failure, process.ErrInterrupted) {
+	errs := []error{c.Clean(failure), c.evidence.close(), os.RemoveAll(c.private)}
+	if c.keepLogs || failure != nil && !errors.Is(failure, lab.ErrInterrupted) {
 		fmt.Println("Logs and all that was searched:", c.evidence.dir)
 	} else {
-		errs = append(errs, os.RemoveAll(c.dir))
+		errs = append(errs, os.RemoveAll(c.Dir))
 	}
 	return errors.Join(errs...)
 }

@@ -13,10 +13,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -128,7 +128,7 @@ func (c *chaos) stopLeader(ctx context.Context, p *phase) error {
 	if err := c.await(ctx, 2*failover, "the standby takes over from a stopped leader", func() bool { return other.leads(ctx) }); err != nil {
 		return err
 	}
-	err = c.pause(ctx, c.upTo(2*time.Second))
+	err = lab.Pause(ctx, c.upTo(2*time.Second))
 	p.resumed = time.Now()
 	p.outage = p.resumed.Sub(stopped)
 	c.stops++
@@ -208,7 +208,7 @@ func (c *chaos) withoutAPIServer(ctx context.Context, p *phase, stop, start func
 	if err := stop(); err != nil {
 		return err
 	}
-	err := c.pause(ctx, c.upTo(4*time.Second))
+	err := lab.Pause(ctx, c.upTo(4*time.Second))
 	if err := errors.Join(err, start()); err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (c *chaos) cut(ctx context.Context, p *phase) error {
 	if err := c.simulator.Inject(ctx, kind.fault); err != nil {
 		return err
 	}
-	err := c.pause(ctx, 5*time.Second+c.upTo(3*time.Second))
+	err := lab.Pause(ctx, 5*time.Second+c.upTo(3*time.Second))
 	if err := errors.Join(err, c.simulator.ClearFaults(ctx)); err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func (c *chaos) slow(ctx context.Context, p *phase) error {
 	if err := c.simulator.SetLatency(ctx, latency); err != nil {
 		return err
 	}
-	err := c.pause(ctx, 8*time.Second)
+	err := lab.Pause(ctx, 8*time.Second)
 	return errors.Join(err, c.simulator.SetLatency(ctx, 0))
 }
 
@@ -316,7 +316,7 @@ func (c *chaos) rotate(ctx context.Context, p *phase) error {
 			return err
 		}
 	}
-	if err := c.pause(ctx, c.upTo(3*time.Second)); err != nil {
+	if err := lab.Pause(ctx, c.upTo(3*time.Second)); err != nil {
 		return err
 	}
 	patched := time.Now()
@@ -388,7 +388,7 @@ func (c *chaos) roles(ctx context.Context) (leader, standby *replica) {
 // pickMoment waits for a random moment, every other time one at which renewals are under way.
 func (c *chaos) pickMoment(ctx context.Context) (detail string, err error) {
 	if c.random.IntN(2) == 0 {
-		return "at any moment", c.pause(ctx, c.upTo(3*time.Second))
+		return "at any moment", lab.Pause(ctx, c.upTo(3*time.Second))
 	}
 	n := 1 + c.random.IntN(20)
 	return fmt.Sprintf("amid renewals, after %d", n), c.renewals(ctx, n)
@@ -397,43 +397,16 @@ func (c *chaos) pickMoment(ctx context.Context) (detail string, err error) {
 // renewals waits until some tokens were renewed: mostly, more are under way then.
 func (c *chaos) renewals(ctx context.Context, n int) error {
 	enough := c.observer.written() + n
-	ctx, cancel := within(ctx, tokenLife, "renewals")
-	defer cancel()
-	err := wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
-		return c.observer.written() >= enough, nil
+	return lab.AwaitEvery(ctx, time.Millisecond, tokenLife, "renewals", func(context.Context) error {
+		return lab.So(c.observer.written() >= enough)
 	})
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 func (c *chaos) upTo(most time.Duration) time.Duration {
 	return time.Duration(c.random.Int64N(int64(most)))
 }
 
-// pause lets a time pass that is part of the disturbance.
-func (c *chaos) pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // await waits until something is so, for so long at most.
 func (c *chaos) await(ctx context.Context, limit time.Duration, promise string, so func() bool) error {
-	ctx, cancel := within(ctx, limit, promise)
-	defer cancel()
-	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return so(), nil })
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-// within bounds a wait for something promised. When the time is up, the error says so.
-func within(ctx context.Context, limit time.Duration, promise string) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not seen within %s: %s", shown(limit), promise))
+	return lab.AwaitEvery(ctx, 50*time.Millisecond, limit, promise, func(context.Context) error { return lab.So(so()) })
 }

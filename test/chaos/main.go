@@ -30,31 +30,23 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-var (
-	// errViolated ends a run that found something. The report has told what.
-	errViolated = errors.New("the operator broke a promise")
-)
+// errViolated ends a run that found something. The report has told what.
+var errViolated = errors.New("the operator broke a promise")
 
 // options are the flags.
 type options struct {
-	duration      time.Duration
-	tokens        int
-	seed          uint64
-	only          string
-	keepLogs      bool
-	managerPath   string
-	simulatorPath string
+	duration time.Duration
+	tokens   int
+	seed     uint64
+	only     string
+	keepLogs bool
 }
 
 func main() {
@@ -64,44 +56,17 @@ func main() {
 	pflag.Uint64Var(&o.seed, "seed", 0, "what the order and the details of the disturbances are drawn from; 0 draws it, too")
 	pflag.StringVar(&o.only, "only", "", "play only the disturbances whose name holds this `text`, to look into one of them")
 	pflag.BoolVar(&o.keepLogs, "keep-logs", false, "leave logs, events and all that was searched in a folder; after a violation it stays anyway")
-	pflag.StringVar(&o.managerPath, "manager", "", "a `program` built before from cmd/manager; by default bin/manager is built")
-	pflag.StringVar(&o.simulatorPath, "simulator", "", "a `program` built before from cmd/payu-simulator; by default bin/payu-simulator is built")
-	pflag.Usage = func() {
-		fmt.Fprintf(os.Stderr, "chaos proves that the operator keeps its promises while everything around it fails.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
-	}
-	pflag.Parse()
-	if o.seed == 0 {
-		o.seed = 1 + rand.Uint64N(999_999) // short enough to be typed
-	}
-	ctrl.SetLogger(logr.Discard()) // the report tells what matters
-	klog.SetLogger(logr.Discard())
-
-	err := run(o)
-	switch {
-	case errors.Is(err, process.ErrInterrupted):
-		os.Exit(130)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "chaos:", process.OneLine(err))
-		os.Exit(1)
-	}
-}
-
-// run makes the run, and cleans up after it.
-func run(o options) error {
-	if o.tokens < fewestTokens {
-		return fmt.Errorf("--tokens=%d: want %d or more, so that there is one of each kind", o.tokens, fewestTokens)
-	}
-	ctx, end := context.WithCancelCause(context.Background())
-	defer end(nil)
-	process.EndOnSignal(end)
-
-	c, err := newChaos(o, end)
-	if err != nil {
-		return err
-	}
-	err = c.run(ctx)
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return c.close(err)
+	lab.Main("proves that the operator keeps its promises while everything around it fails.", func(ctx context.Context, end context.CancelCauseFunc) error {
+		if o.tokens < fewestTokens {
+			return fmt.Errorf("--tokens=%d: want %d or more, so that there is one of each kind", o.tokens, fewestTokens)
+		}
+		if o.seed == 0 {
+			o.seed = 1 + rand.Uint64N(999_999) // short enough to be typed
+		}
+		c, err := newChaos(o, end)
+		if err != nil {
+			return err
+		}
+		return c.close(lab.Outcome(ctx, c.run(ctx)))
+	})
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -236,7 +237,7 @@ func (o *observer) seeToken(v view) {
 func (o *observer) seeLease(v view) {
 	lease := v.Object.(*coordinationv1.Lease)
 	o.evidence.add("leases", lease)
-	if lease.Namespace != operatorName || lease.Spec.HolderIdentity == nil || lease.Spec.AcquireTime == nil {
+	if lease.Namespace != lab.OperatorName || lease.Spec.HolderIdentity == nil || lease.Spec.AcquireTime == nil {
 		return
 	}
 	holder := *lease.Spec.HolderIdentity

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // mostLines is how many violations of a kind are shown.
@@ -208,7 +210,7 @@ func (c *chaos) searchLeaks() (searched, string, error) {
 // proveSearch searches the Secrets as the API server shows them. Each target holds a token, each credentials Secret a
 // client secret.
 func (c *chaos) proveSearch(l *leaks) (found, want int, err error) {
-	ctx, cancel := within(context.Background(), patience, "the API server lists the Secrets")
+	ctx, cancel := lab.Within(context.Background(), patience, "the API server lists the Secrets")
 	defer cancel()
 	var list corev1.SecretList
 	if err := c.client.List(ctx, &list); err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -37,7 +37,7 @@ func newBooks() *books {
 }
 
 // update reads on. It is called often enough for the simulator not to have forgotten anything yet.
-func (b *books) update(ctx context.Context, s *process.Simulator) error {
+func (b *books) update(ctx context.Context, s *lab.Simulator) error {
 	requests, err := s.Requests(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the simulator for its requests: %w", err)

@@ -14,11 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // acceptsManifests has the API server judge, strictly, all manifests in the documentation that are of its groups.
 func (w *world) acceptsManifests() {
-	server := must(discovery.NewDiscoveryClientForConfig(w.Config))(w.T)
+	server := lab.Must(discovery.NewDiscoveryClientForConfig(w.Config))(w.T)
 	count := map[string]int{}
 	for _, p := range pages(w.T) {
 		for _, f := range p.fences {
@@ -30,7 +32,7 @@ func (w *world) acceptsManifests() {
 				if apierrors.IsNotFound(err) {
 					continue // not of Kubernetes, nor ours
 				}
-				check(w.T, err)
+				lab.Check(w.T, err)
 				count[object.GetKind()]++
 				if err := w.judge(object, resources.APIResources); err != nil {
 					w.Errorf("%s: %s %q: %v", f, object.GetKind(), object.GetName(), err)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // page is a file of Markdown.
@@ -36,7 +38,7 @@ func parsePage(t *testing.T, path string) page {
 	var text strings.Builder
 	inside := false
 	n := 0
-	for line := range strings.Lines(string(must(os.ReadFile(filepath.Join(root, path)))(t))) {
+	for line := range strings.Lines(string(lab.Must(os.ReadFile(filepath.Join(root, path)))(t))) {
 		n++
 		mark := fenceMark.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
 		switch {
@@ -65,7 +67,7 @@ func parsePage(t *testing.T, path string) page {
 func pages(t *testing.T) []page {
 	t.Helper()
 	var list []page
-	check(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	lab.Check(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		name := entry.Name()
 		switch {
 		case err != nil:

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // commands returns what a page tells to run: code spans and the lines of fences, without prompt and environment.
@@ -42,7 +43,7 @@ var environment = regexp.MustCompile(`^([A-Z_]+=("[^"]*"|\S*) +)+`)
 
 func TestEveryMakeTargetExists(t *testing.T) {
 	targets := map[string]bool{}
-	for _, match := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllSubmatch(must(os.ReadFile(root+"/Makefile"))(t), -1) {
+	for _, match := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllSubmatch(lab.Must(os.ReadFile(root+"/Makefile"))(t), -1) {
 		targets[string(match[1])] = true
 	}
 	count := 0
@@ -112,7 +113,7 @@ func knownFlags(t *testing.T) map[string]string {
 	known := maps.Clone(foreignFlags)
 	known["--help"] = "all"
 	for _, program := range []string{"manager", "payu-simulator"} {
-		help := must(exec.Command(filepath.Join(programs, program), "--help").Output())(t)
+		help := lab.Must(exec.Command(lab.Must(lab.Program(program))(t), "--help").Output())(t)
 		for _, match := range flagHelp.FindAllSubmatch(help, -1) {
 			known[string(match[1])] = program
 		}
@@ -121,7 +122,7 @@ func knownFlags(t *testing.T) map[string]string {
 		t.Fatal("the manager's help was not understood")
 	}
 	for _, tool := range []string{"test/chaos/main.go", "test/e2e/main.go", "test/bench/main.go", "hack/demo/main.go"} {
-		source := must(os.ReadFile(filepath.Join(root, tool)))(t)
+		source := lab.Must(os.ReadFile(filepath.Join(root, tool)))(t)
 		for _, match := range flagDefinition.FindAllSubmatch(source, -1) {
 			known["--"+string(match[1])] = tool
 		}
@@ -140,9 +141,9 @@ func ourFlags(line string) bool {
 func TestEveryFolderIsInTheTree(t *testing.T) {
 	tree := strings.Fields(parsePage(t, "CONTRIBUTING.md").fences[0].body)
 	for _, pattern := range []string{"config", "charts", "examples", "docs", "api/*", "cmd/*", "internal/*", "internal/*/*", "test/*", "hack/*"} {
-		for _, path := range must(filepath.Glob(filepath.Join(root, pattern)))(t) {
-			folder := must(filepath.Rel(root, path))(t) + "/"
-			if must(os.Stat(path))(t).IsDir() && filepath.Base(path) != "testdata" && !slices.Contains(tree, folder) {
+		for _, path := range lab.Must(filepath.Glob(filepath.Join(root, pattern)))(t) {
+			folder := lab.Must(filepath.Rel(root, path))(t) + "/"
+			if lab.Must(os.Stat(path))(t).IsDir() && filepath.Base(path) != "testdata" && !slices.Contains(tree, folder) {
 				t.Errorf("CONTRIBUTING.md does not say what %s is for", folder)
 			}
 		}
@@ -159,11 +160,11 @@ var testName = regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`)
 // TestEveryTestExists looks for the tests that pages cite as proof.
 func TestEveryTestExists(t *testing.T) {
 	known := map[string]bool{}
-	check(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	lab.Check(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
-		for _, match := range regexp.MustCompile(`(?m)^func (\w+)\(`).FindAllSubmatch(must(os.ReadFile(path))(t), -1) {
+		for _, match := range regexp.MustCompile(`(?m)^func (\w+)\(`).FindAllSubmatch(lab.Must(os.ReadFile(path))(t), -1) {
 			known[string(match[1])] = true
 		}
 		return nil
@@ -214,7 +215,7 @@ func TestEveryFieldIsOnItsPage(t *testing.T) {
 func crdSchema(t *testing.T) apiextensionsv1.JSONSchemaProps {
 	t.Helper()
 	var crd apiextensionsv1.CustomResourceDefinition
-	check(t, yaml.UnmarshalStrict(must(os.ReadFile(root+"/config/crd/bases/auth.payu.in_payutokens.yaml"))(t), &crd))
+	lab.Check(t, yaml.UnmarshalStrict(lab.Must(os.ReadFile(root+"/config/crd/bases/auth.payu.in_payutokens.yaml"))(t), &crd))
 	return *crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 }
 
@@ -278,14 +279,14 @@ func TestEveryNameIsOnItsPage(t *testing.T) {
 // constants returns the values of the API's constants, sorted, by the first word of their names.
 func constants(t *testing.T) map[string][]string {
 	t.Helper()
-	file := must(parser.ParseFile(token.NewFileSet(), filepath.Join(root, "api", "v1alpha1", "conditions.go"), nil, 0))(t)
+	file := lab.Must(parser.ParseFile(token.NewFileSet(), filepath.Join(root, "api", "v1alpha1", "conditions.go"), nil, 0))(t)
 	values := map[string][]string{}
 	ast.Inspect(file, func(node ast.Node) bool {
 		if spec, ok := node.(*ast.ValueSpec); ok {
 			for i, name := range spec.Names {
 				for _, prefix := range []string{"Condition", "Reason", "Key", "Annotation", "Label", "ManagedBy"} {
 					if strings.HasPrefix(name.Name, prefix) {
-						values[prefix] = append(values[prefix], must(strconv.Unquote(spec.Values[i].(*ast.BasicLit).Value))(t))
+						values[prefix] = append(values[prefix], lab.Must(strconv.Unquote(spec.Values[i].(*ast.BasicLit).Value))(t))
 					}
 				}
 			}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // shell is a user's terminal in a clean folder of the repository.
@@ -25,10 +27,10 @@ type shell struct {
 func newShell(t *testing.T, env ...string) *shell {
 	t.Helper()
 	s := &shell{T: t, dir: t.TempDir(), env: append(os.Environ(), append(env, "HOME="+t.TempDir())...)}
-	absolute := must(filepath.Abs(root))(t)
-	for _, entry := range must(os.ReadDir(root))(t) {
+	absolute := lab.Must(filepath.Abs(root))(t)
+	for _, entry := range lab.Must(os.ReadDir(root))(t) {
 		if !strings.HasPrefix(entry.Name(), ".") {
-			check(t, os.Symlink(filepath.Join(absolute, entry.Name()), filepath.Join(s.dir, entry.Name())))
+			lab.Check(t, os.Symlink(filepath.Join(absolute, entry.Name()), filepath.Join(s.dir, entry.Name())))
 		}
 	}
 	return s
@@ -103,7 +105,7 @@ var fileName = regexp.MustCompile(`^# (\S+\.yaml)\n`)
 func (s *shell) save(f fence) {
 	s.Helper()
 	if name := fileName.FindStringSubmatch(f.body); name != nil {
-		check(s.T, os.WriteFile(filepath.Join(s.dir, name[1]), []byte(f.body), 0o600))
+		lab.Check(s.T, os.WriteFile(filepath.Join(s.dir, name[1]), []byte(f.body), 0o600))
 	}
 }
 
@@ -123,8 +125,8 @@ func (s *shell) compare(f fence) {
 		return
 	}
 	file := filepath.Join(root, f.page)
-	text := string(must(os.ReadFile(file))(s.T))
-	check(s.T, os.WriteFile(file, []byte(strings.Replace(text, "```console\n"+f.body, "```console\n"+printed.String(), 1)), 0o600))
+	text := string(lab.Must(os.ReadFile(file))(s.T))
+	lab.Check(s.T, os.WriteFile(file, []byte(strings.Replace(text, "```console\n"+f.body, "```console\n"+printed.String(), 1)), 0o600))
 }
 
 // output returns what a command prints. One that looks at what comes by itself, such as an event, may look again.

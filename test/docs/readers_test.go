@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // What makes a story of a reader long enough.
@@ -29,7 +30,10 @@ const (
 func TestReaders(t *testing.T) {
 	t.Parallel()
 	compiled := filepath.Join(t.TempDir(), "reader")
-	if out, err := exec.Command("go", "build", "-o", compiled, "../../examples/readers/go").CombinedOutput(); err != nil {
+	for _, folder := range []string{"go", "node", "python"} { // so that the go command knows what this test depends on
+		lab.Must(os.ReadDir("../../examples/readers/" + folder))(t)
+	}
+	if out, err := exec.Command("env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", compiled, "../../examples/readers/go").CombinedOutput(); err != nil {
 		t.Fatalf("building the Go reader: %v\n%s", err, out)
 	}
 	for _, r := range []reader{
@@ -182,11 +186,11 @@ type story struct {
 func newStory(t *testing.T, r reader) *story {
 	s := &story{T: t, reader: r, dir: t.TempDir(), changed: make(chan struct{}, 1)}
 	s.update(0)
-	ca := must(payutest.NewAuthority())(t)
+	ca := lab.Must(payutest.NewAuthority())(t)
 	s.server = httptest.NewUnstartedServer(s)
-	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{must(ca.Certificate())(t)}}
+	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{lab.Must(ca.Certificate())(t)}}
 	s.caFile = filepath.Join(t.TempDir(), "ca.pem")
-	check(t, os.WriteFile(s.caFile, ca.PEM(), 0o600))
+	lab.Check(t, os.WriteFile(s.caFile, ca.PEM(), 0o600))
 	return s
 }
 
@@ -254,8 +258,8 @@ func (s *story) run(enough func() bool) {
 	program := exec.Command(s.command[0], append(s.command[1:], s.file(), s.server.URL, "0.001s")...)
 	program.Env = append(os.Environ(), s.cas+"="+s.caFile)
 	program.Stderr = &stderr
-	stdout := must(program.StdoutPipe())(s.T)
-	check(s.T, program.Start())
+	stdout := lab.Must(program.StdoutPipe())(s.T)
+	lab.Check(s.T, program.Start())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -268,14 +272,14 @@ func (s *story) run(enough func() bool) {
 		<-ended
 		program.Wait()
 	}()
-	deadline := time.After(patience)
+	deadline := time.After(lab.Patience)
 	for done := false; !done; s.locked(func() { done = enough() }) {
 		select {
 		case <-s.changed:
 		case <-ended:
 			s.Fatalf("the reader ended: %s", &stderr)
 		case <-deadline:
-			s.Fatalf("the reader did not make enough calls within %s", patience)
+			s.Fatalf("the reader did not make enough calls within %s", lab.Patience)
 		}
 	}
 }

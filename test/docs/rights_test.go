@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestTheRightsAreOnTheirPage holds the table of docs/security.md against the manifests and against what the chart renders.
@@ -31,7 +33,7 @@ func TestTheRightsAreOnTheirPage(t *testing.T) {
 	}
 	for source, pattern := range map[string]string{
 		"config/rbac": "config/rbac/*.yaml",
-		"the chart":   "test/chart/testdata/default.golden.yaml", // test/chart keeps it true
+		"the chart":   "test/manifests/testdata/default.golden.yaml", // test/manifests keeps it true
 	} {
 		if diff := cmp.Diff(granted(t, pattern), documented); diff != "" {
 			t.Errorf("rights (-%s +docs/security.md):\n%s", source, diff)
@@ -43,8 +45,8 @@ func TestTheRightsAreOnTheirPage(t *testing.T) {
 func granted(t *testing.T, pattern string) map[string][]string {
 	t.Helper()
 	rights := map[string][]string{}
-	for _, file := range must(filepath.Glob(filepath.Join(root, pattern)))(t) {
-		content := must(os.ReadFile(file))(t)
+	for _, file := range lab.Must(filepath.Glob(filepath.Join(root, pattern)))(t) {
+		content := lab.Must(os.ReadFile(file))(t)
 		documents := yaml.NewYAMLOrJSONDecoder(strings.NewReader(string(content)), 4096)
 		for {
 			var role rbacv1.ClusterRole // a Role has the same rules
@@ -52,7 +54,7 @@ func granted(t *testing.T, pattern string) map[string][]string {
 			if errors.Is(err, io.EOF) {
 				break
 			}
-			check(t, err)
+			lab.Check(t, err)
 			if role.Kind == "ClusterRole" || role.Kind == "Role" {
 				rights[role.Name] = slices.Sorted(slices.Values(rightsOf(role.Rules)))
 			}

@@ -1,7 +1,6 @@
 package docs_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // users proves what docs/security.md says of those who have rights to PayUTokens and none to Secrets.
@@ -29,23 +29,23 @@ func (w *world) users() {
 }
 
 // user is somebody who has shipped roles in the namespace shop.
-func (w *world) user(name string, roles ...string) *testcluster.User {
+func (w *world) user(name string, roles ...string) *lab.User {
 	w.Helper()
-	user := must(w.AddUser(name))(w.T)
+	user := lab.Must(w.AddUser(name))(w.T)
 	for _, role := range roles {
-		check(w.T, w.Client.Create(w.Context(), &rbacv1.RoleBinding{
+		lab.Check(w.T, w.Client.Create(w.Context(), &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name + "-" + role},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: name}},
 		}))
 	}
-	w.await(name+" may list PayUTokens", func(ctx context.Context) bool {
-		return user.Client.List(ctx, &v1alpha1.PayUTokenList{}, client.InNamespace("shop")) == nil
+	lab.AwaitTrue(w, name+" may list PayUTokens", func() bool {
+		return user.Client.List(w.Context(), &v1alpha1.PayUTokenList{}, client.InNamespace("shop")) == nil
 	})
 	return user
 }
 
-func (w *world) expectRefused(viewer, editor *testcluster.User) {
+func (w *world) expectRefused(viewer, editor *lab.User) {
 	expect := func(what, want string, err error) {
 		w.Helper()
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -61,22 +61,22 @@ func (w *world) expectRefused(viewer, editor *testcluster.User) {
 	expect("a type that Kubernetes acts on", "Kubernetes' own Secret types are refused", editor.Client.Create(w.Context(), token))
 
 	file := filepath.Join(w.TempDir(), "token.yaml")
-	check(w.T, os.WriteFile(file, []byte(`{apiVersion: auth.payu.in/v1alpha1, kind: PayUToken, metadata: {name: afar, namespace: shop},
+	lab.Check(w.T, os.WriteFile(file, []byte(`{apiVersion: auth.payu.in/v1alpha1, kind: PayUToken, metadata: {name: afar, namespace: shop},
 spec: {environment: Test, credentialsSecretRef: {name: payu-credentials, namespace: default}, scopes: [create_payment_links]}}`), 0o600))
 	_, err := editor.Kubectl(w.Context(), "create", "--validate=strict", "--filename="+file)
 	expect("credentials of another namespace", `unknown field "spec.credentialsSecretRef.namespace"`, err)
 }
 
-func (w *world) expectTokenUnseen(editor *testcluster.User) {
+func (w *world) expectTokenUnseen(editor *lab.User) {
 	token := tokenOf("unseen")
 	w.makes(editor, token, v1alpha1.ReasonTokenValid)
 	secret := &corev1.Secret{}
 	if err := editor.Client.Get(w.Context(), client.ObjectKeyFromObject(token), secret); !apierrors.IsForbidden(err) {
 		w.Errorf("who may create PayUTokens reads their Secrets: %v", err)
 	}
-	check(w.T, w.Client.Get(w.Context(), client.ObjectKeyFromObject(token), secret))
-	seen := must(editor.Kubectl(w.Context(), "get", "payutokens", "--namespace=shop", "--output=yaml"))(w.T)
-	for _, value := range []string{accessToken(secret), clientSecret} {
+	lab.Check(w.T, w.Client.Get(w.Context(), client.ObjectKeyFromObject(token), secret))
+	seen := lab.Must(editor.Kubectl(w.Context(), "get", "payutokens", "--namespace=shop", "--output=yaml"))(w.T)
+	for _, value := range []string{lab.AccessToken(secret), clientSecret} {
 		if value == "" || strings.Contains(seen, value) {
 			w.Errorf("%q can be read by those who may read PayUTokens", value)
 		}
@@ -87,19 +87,19 @@ func (w *world) expectTokenUnseen(editor *testcluster.User) {
 	w.makes(editor, token, v1alpha1.ReasonTemplateInvalid)
 }
 
-func (w *world) expectSecretUntouched(editor *testcluster.User) {
+func (w *world) expectSecretUntouched(editor *lab.User) {
 	taken := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "taken"}, StringData: map[string]string{"access_token": "mine"}}
-	check(w.T, w.Client.Create(w.Context(), taken))
+	lab.Check(w.T, w.Client.Create(w.Context(), taken))
 	w.makes(editor, tokenOf("taken"), v1alpha1.ReasonTargetConflict)
 	now := &corev1.Secret{}
-	check(w.T, w.Client.Get(w.Context(), client.ObjectKeyFromObject(taken), now))
+	lab.Check(w.T, w.Client.Get(w.Context(), client.ObjectKeyFromObject(taken), now))
 	if now.ResourceVersion != taken.ResourceVersion {
 		w.Errorf("the Secret was changed: %v", now.ObjectMeta)
 	}
 }
 
-func (w *world) expectSent(editor *testcluster.User) {
-	check(w.T, w.Client.Create(w.Context(), &corev1.Secret{
+func (w *world) expectSent(editor *lab.User) {
+	lab.Check(w.T, w.Client.Create(w.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "database"}, StringData: map[string]string{"user": "postgres", "password": "hidden"},
 	}))
 	token := tokenOf("sent")
@@ -114,22 +114,15 @@ func (w *world) expectSent(editor *testcluster.User) {
 }
 
 func tokenOf(name string) *v1alpha1.PayUToken {
-	return &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
-		Spec: v1alpha1.PayUTokenSpec{
-			Environment:          v1alpha1.EnvironmentTest,
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: "payu-credentials"},
-			Scopes:               []v1alpha1.Scope{"refer_child_merchant"},
-		},
-	}
+	return lab.NewToken("shop", name, lab.For("refer_child_merchant"))
 }
 
 // makes has a user create a PayUToken, and waits until they see why it is Ready, or not.
-func (w *world) makes(user *testcluster.User, token *v1alpha1.PayUToken, reason string) {
+func (w *world) makes(user *lab.User, token *v1alpha1.PayUToken, reason string) {
 	w.Helper()
-	check(w.T, user.Client.Create(w.Context(), token))
-	w.await(token.Name+" is "+reason, func(ctx context.Context) bool {
-		check(w.T, user.Client.Get(ctx, client.ObjectKeyFromObject(token), token))
+	lab.Check(w.T, user.Client.Create(w.Context(), token))
+	lab.AwaitTrue(w, token.Name+" is "+reason, func() bool {
+		lab.Check(w.T, user.Client.Get(w.Context(), client.ObjectKeyFromObject(token), token))
 		ready := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Reason == reason
 	})

@@ -12,18 +12,14 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/node"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/sandbox"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // ownSync is how often the kubelet of the own node looks at each pod: as often as it can on two cores.
@@ -55,7 +51,7 @@ func runOnOwnNode(ctx context.Context, o options) error {
 		return err
 	}
 	err = inSandbox(ctx, o, dir, say)
-	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, process.ErrInterrupted)))
+	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, lab.ErrInterrupted)))
 }
 
 func inSandbox(ctx context.Context, o options, dir string, say func(string, ...any)) (err error) {
@@ -72,7 +68,7 @@ func inSandbox(ctx context.Context, o options, dir string, say func(string, ...a
 	if err != nil {
 		return err
 	}
-	if k.Programs, err = output(ctx, &k, filepath.Join(k.Root, "hack/controlplane/assets"), "node"); err != nil {
+	if k.Programs, err = output(ctx, k, filepath.Join(k.Root, "hack/controlplane/assets"), "node"); err != nil {
 		return err
 	}
 	content, err := json.Marshal(k)
@@ -181,7 +177,7 @@ func runOnGivenCluster(ctx context.Context, o options) error {
 	if err == nil {
 		err = prove(ctx, o, k, c, dir, say)
 	}
-	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, process.ErrInterrupted)))
+	return errors.Join(err, tidy(dir, o.keepLogs || err != nil && !errors.Is(err, lab.ErrInterrupted)))
 }
 
 // hook is a command of the user's that does something to the cluster, nil if there is none.
@@ -208,15 +204,11 @@ func newCluster(kubeconfig string) (*cluster, error) {
 		return nil, err
 	}
 	config.QPS = -1
-	known := runtime.NewScheme()
-	if err := errors.Join(scheme.AddToScheme(known), v1alpha1.AddToScheme(known)); err != nil {
-		return nil, err
-	}
 	c := &cluster{config: config, kubeconfig: kubeconfig}
 	if c.http, err = rest.HTTPClientFor(config); err != nil {
 		return nil, err
 	}
-	if c.client, err = client.NewWithWatch(config, client.Options{Scheme: known}); err != nil {
+	if c.client, err = lab.NewClient(config); err != nil {
 		return nil, err
 	}
 	c.clientset, err = kubernetes.NewForConfig(config)
@@ -231,32 +223,14 @@ func (c *cluster) podURL(namespace, pod string, port int) string {
 // await waits until what it asks comes true. That the API server does not answer is no answer. When the time is up, the
 // error says what was not seen, and the last thing that stood in its way.
 func await(ctx context.Context, limit time.Duration, what string, check func(context.Context) (bool, error)) error {
-	var trouble error
-	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
+	return lab.AwaitEvery(ctx, 500*time.Millisecond, limit, what, func(ctx context.Context) error {
 		done, err := check(ctx)
-		if ctx.Err() == nil { // else it is only that the time is up
-			trouble = err
+		if err != nil {
+			return err
 		}
-		return done && err == nil, nil
+		return lab.So(done)
 	})
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && trouble != nil:
-		return fmt.Errorf("not seen within %s: %s: %w", limit, what, trouble)
-	case err != nil:
-		return fmt.Errorf("not seen within %s: %s", limit, what)
-	}
-	return nil
 }
 
 // newTeller returns a function that tells how the run goes on.
-func newTeller() func(string, ...any) {
-	start := time.Now()
-	return func(format string, args ...any) {
-		var line bytes.Buffer
-		fmt.Fprintf(&line, "[%5.1f s] ", time.Since(start).Seconds())
-		fmt.Fprintf(&line, format, args...)
-		fmt.Println(line.String())
-	}
-}
+func newTeller() func(string, ...any) { return (&lab.Run{Start: time.Now()}).Say }

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // needs are the programs of the host that a node is made of, and Debian's packages of them.
@@ -79,15 +80,12 @@ type kit struct {
 
 // gather builds the kit. Its files go into the folder dir.
 func gather(ctx context.Context, dir, prefix string) (kit, error) {
-	module, err := output(ctx, nil, "go", "env", "GOMOD")
+	root, err := lab.Root()
 	if err != nil {
 		return kit{}, err
 	}
-	k := kit{Root: filepath.Dir(module)}
-	if k.Root == "." || module == os.DevNull {
-		return kit{}, fmt.Errorf("there is no go.mod here: start this program in a folder of its module")
-	}
-	if k.Helm, err = output(ctx, &k, "go", "tool", "-modfile=hack/helm/go.mod", "-n", "helm"); err != nil {
+	k := kit{Root: root}
+	if k.Helm, err = output(ctx, k, "go", "tool", "-modfile=hack/helm/go.mod", "-n", "helm"); err != nil {
 		return kit{}, err
 	}
 	k.Images, err = buildImages(ctx, k, dir, prefix)
@@ -96,15 +94,13 @@ func gather(ctx context.Context, dir, prefix string) (kit, error) {
 
 // output runs a program in the repository and returns what it prints, without line feeds at the end. What it has to say
 // on stderr is for the user: it may take minutes.
-func output(ctx context.Context, k *kit, name string, args ...string) (string, error) {
+func output(ctx context.Context, k kit, name string, args ...string) (string, error) {
 	command := commandGroup(ctx, name, args...)
 	command.Stderr = os.Stderr
 	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "KUBEBUILDER_ASSETS=") // where there is no kubelet
 	})
-	if k != nil {
-		command.Dir = k.Root
-	}
+	command.Dir = k.Root
 	out, err := command.Output()
 	switch {
 	case ctx.Err() != nil:

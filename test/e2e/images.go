@@ -40,7 +40,7 @@ func buildImages(ctx context.Context, k kit, dir, prefix string) (images, error)
 		Reader:    image{prefix + "payu-e2e-reader:e2e", filepath.Join(dir, "reader.tar")},
 	}
 	for version, made := range map[string]image{"e2e-1": built.Operator, "e2e-2": built.Upgraded} {
-		_, err := output(ctx, &k, "make", "--no-print-directory", "image-tar", "VERSION="+version, "IMAGE="+made.Name, "PLATFORMS=linux/"+runtime.GOARCH)
+		_, err := output(ctx, k, "make", "--no-print-directory", "image-tar", "VERSION="+version, "IMAGE="+made.Name, "PLATFORMS=linux/"+runtime.GOARCH)
 		if err != nil {
 			return images{}, err
 		}
@@ -60,11 +60,11 @@ func buildImages(ctx context.Context, k kit, dir, prefix string) (images, error)
 func (k kit) pack(ctx context.Context, folder, dir string, made image) error {
 	binary := filepath.Join(dir, filepath.Base(folder))
 	// The packages of a program for scratch images are static without cgo.
-	_, err := output(ctx, &k, "env", "CGO_ENABLED=0", "GOOS=linux", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./"+folder)
+	_, err := output(ctx, k, "env", "CGO_ENABLED=0", "GOOS=linux", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./"+folder)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(binary)
-	_, err = output(ctx, &k, "bin/image", "--binary="+binary, "--name="+made.Name, "--platform=linux/"+runtime.GOARCH, "--output="+made.Archive)
+	_, err = output(ctx, k, "bin/image", "--binary="+binary, "--name="+made.Name, "--platform=linux/"+runtime.GOARCH, "--output="+made.Archive)
 	return err
 }

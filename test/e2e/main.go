@@ -15,14 +15,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/node"
 	"github.com/payu-token-operator/payu-token-operator/test/e2e/sandbox"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 var (
@@ -56,31 +53,18 @@ func main() {
 	pflag.BoolVar(&o.check, "check", false, "")
 	pflag.CommandLine.MarkHidden("inside")
 	pflag.CommandLine.MarkHidden("check")
-	pflag.Usage = func() {
-		fmt.Fprintf(os.Stderr, "e2e proves that a workload which mounts its token sees no refusal.\n\nFlags:\n%s", pflag.CommandLine.FlagUsages())
-	}
-	pflag.Parse()
-	ctrl.SetLogger(logr.Discard()) // the report tells what matters
-	klog.SetLogger(logr.Discard())
-
-	err := run(o)
-	switch {
-	case err == nil:
-	case errors.Is(err, errUnable) && o.orSkip:
-		fmt.Println("SKIPPED test-e2e:", process.OneLine(err))
-	case errors.Is(err, process.ErrInterrupted):
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, "e2e:", process.OneLine(err))
-		os.Exit(1)
-	}
+	lab.Main("proves that a workload which mounts its token sees no refusal.", func(ctx context.Context, end context.CancelCauseFunc) error {
+		err := run(ctx, end, o)
+		if errors.Is(err, errUnable) && o.orSkip {
+			fmt.Println("SKIPPED test-e2e:", lab.OneLine(err))
+			return nil
+		}
+		return err
+	})
 }
 
 // run makes the run, and cleans up after it.
-func run(o options) error {
-	ctx, end := context.WithCancelCause(context.Background())
-	defer end(nil)
-	process.EndOnSignal(end)
+func run(ctx context.Context, end context.CancelCauseFunc, o options) error {
 	switch {
 	case o.check:
 		return node.Check()

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -56,7 +56,7 @@ func prove(ctx context.Context, o options, k kit, c *cluster, dir string, say fu
 	if err = p.run(ctx); err == nil {
 		err = p.report(os.Stdout)
 	}
-	if err != nil && p.entered && !errors.Is(err, process.ErrInterrupted) {
+	if err != nil && p.entered && !errors.Is(err, lab.ErrInterrupted) {
 		err = errors.Join(err, p.keepEvidence(ctx))
 	}
 	if o.keep && ctx.Err() == nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // scenario is played in a shop of its own, beside others.
@@ -70,7 +70,7 @@ func (p *proof) playEach(ctx context.Context) error {
 // note takes down what came of a scenario. One that did not come to its end is a promise broken.
 func (p *proof) note(r row, err error) {
 	if err != nil {
-		r.broken = append(r.broken, process.OneLine(err))
+		r.broken = append(r.broken, lab.OneLine(err))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,11 +115,4 @@ func overRenewals(act func(ctx context.Context, s *shop, n int, due time.Time) e
 }
 
 // until waits for a moment.
-func until(ctx context.Context, at time.Time) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(time.Until(at)):
-		return nil
-	}
-}
+func until(ctx context.Context, at time.Time) error { return lab.Pause(ctx, time.Until(at)) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -133,12 +134,9 @@ func (s *shop) createToken(ctx context.Context) error {
 
 // token returns a PayUToken of the shop's shard, with the shop's credentials.
 func (s *shop) token(namespace, name string, policy v1alpha1.DeletionPolicy) *v1alpha1.PayUToken {
-	return &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{shardLabel: s.shop}},
-		Spec: v1alpha1.PayUTokenSpec{Environment: v1alpha1.EnvironmentTest, Scopes: []v1alpha1.Scope{scope},
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: "payu-credentials"},
-			Target:               v1alpha1.Target{DeletionPolicy: policy}},
-	}
+	token := lab.NewToken(namespace, name, lab.For(scope), lab.Labelled(shardLabel, s.shop))
+	token.Spec.Target.DeletionPolicy = policy
+	return token
 }
 
 // rotate has PayU give a new secret to a client, and then writes both into the shop's credentials.
@@ -151,8 +149,7 @@ func (s *shop) rotate(ctx context.Context, clientID string) error {
 }
 
 func (s *shop) writeCredentials(ctx context.Context, namespace string, c payutest.Client) error {
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "payu-credentials"},
-		StringData: map[string]string{"client_id": c.ID, "client_secret": c.Secret}}
+	secret := lab.NewCredentials(namespace, "payu-credentials", c.ID, c.Secret)
 	err := s.client.Create(ctx, secret)
 	if apierrors.IsAlreadyExists(err) {
 		secret.ResourceVersion = ""

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // argoCD is what Argo CD makes of the customization in config/argocd, as kustomize builds it.
@@ -33,10 +34,10 @@ const customization = "../../config/argocd"
 func newArgoCD(t *testing.T) *argoCD {
 	t.Helper()
 	settings := &corev1.ConfigMap{}
-	built := must(cluster.Kubectl(t.Context(), "kustomize", customization))(t)
-	check(t, yaml.UnmarshalStrict([]byte(built), settings))
+	built := lab.Must(cluster.Kubectl(t.Context(), "kustomize", customization))(t)
+	lab.Check(t, yaml.UnmarshalStrict([]byte(built), settings))
 	argo := &argoCD{healthLua: settings.Data["resource.customizations.health.auth.payu.in_PayUToken"]}
-	check(t, yaml.UnmarshalStrict([]byte(settings.Data["resource.customizations.actions.auth.payu.in_PayUToken"]), &argo.actions))
+	lab.Check(t, yaml.UnmarshalStrict([]byte(settings.Data["resource.customizations.actions.auth.payu.in_PayUToken"]), &argo.actions))
 	return argo
 }
 
@@ -109,7 +110,7 @@ func (a *argoCD) run(w *world, name, token string) string {
 	}
 	live := w.get(token)
 	changed := &unstructured.Unstructured{Object: runLua(w.T, a.actions.Definitions[i].Action, live).(map[string]any)}
-	check(w, cluster.Client.Patch(w.ctx, changed, client.MergeFrom(live), client.FieldOwner("argocd-server")))
+	lab.Check(w, cluster.Client.Patch(w.Context(), changed, client.MergeFrom(live), client.FieldOwner("argocd-server")))
 	return changed.GetAnnotations()[v1alpha1.AnnotationRefreshRequestedAt]
 }
 
@@ -117,26 +118,26 @@ func (a *argoCD) run(w *world, name, token string) string {
 func TestCustomizationLeavesTheRestOfArgoCDsSettings(t *testing.T) {
 	t.Parallel()
 	w := newPlace(t)
-	check(t, cluster.Client.Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argocd"}}))
-	install := w.file("install.yaml", `{apiVersion: v1, kind: ConfigMap, metadata: {name: argocd-cm, namespace: argocd, labels: {app.kubernetes.io/part-of: argocd}},
+	lab.Check(t, cluster.Client.Create(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argocd"}}))
+	install := lab.File(w, "install.yaml", `{apiVersion: v1, kind: ConfigMap, metadata: {name: argocd-cm, namespace: argocd, labels: {app.kubernetes.io/part-of: argocd}},
 data: {resource.customizations.ignoreResourceUpdates.all: "jsonPointers: [/status]"}}`)
 	settings := func() *corev1.ConfigMap {
 		cm := &corev1.ConfigMap{}
-		check(t, cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: "argocd", Name: "argocd-cm"}, cm))
+		lab.Check(t, cluster.Client.Get(w.Context(), client.ObjectKey{Namespace: "argocd", Name: "argocd-cm"}, cm))
 		return cm
 	}
 	add := []string{"apply", "--server-side", "--field-manager=payu-token-operator", "-k", customization}
-	w.kubectl("apply", "--server-side", "--force-conflicts", "--filename="+install)
-	w.kubectl(add...)
+	w.MustKubectl("apply", "--server-side", "--force-conflicts", "--filename="+install)
+	w.MustKubectl(add...)
 	if cm := settings(); len(cm.Data) != 3 || cm.Labels["app.kubernetes.io/part-of"] != "argocd" {
 		t.Errorf("labels %v, keys %v", cm.Labels, cm.Data)
 	}
-	w.kubectl("apply", "--server-side", "--force-conflicts", "--filename="+install) // an upgrade of Argo CD
+	w.MustKubectl("apply", "--server-side", "--force-conflicts", "--filename="+install) // an upgrade of Argo CD
 	if cm := settings(); len(cm.Data) != 3 {
 		t.Errorf("after an upgrade: %v", cm.Data)
 	}
-	w.kubectl("apply", "--server-side", "--filename="+install)
-	w.kubectl(add[0], add[1], "-k", customization) // without a field manager of its own it is taken for the installation
+	w.MustKubectl("apply", "--server-side", "--filename="+install)
+	w.MustKubectl(add[0], add[1], "-k", customization) // without a field manager of its own it is taken for the installation
 	if cm := settings(); cm.Labels["app.kubernetes.io/part-of"] == "argocd" {
 		t.Error("a field manager of its own is not needed: say so in config/argocd/kustomization.yaml")
 	}

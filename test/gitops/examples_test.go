@@ -17,6 +17,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // crds are the kinds of others that the examples use, as modules that hold them: nothing of theirs is kept here.
@@ -48,16 +49,16 @@ func TestExamplesAreValid(t *testing.T) {
 	for module, path := range crds {
 		paths = append(paths, filepath.Join(download(t, module), path))
 	}
-	must(envtest.InstallCRDs(cluster.Config, envtest.CRDInstallOptions{Paths: paths}))(t)
-	for _, file := range must(filepath.Glob("../../examples/shop/*/*.yaml"))(t) {
+	lab.Must(envtest.InstallCRDs(cluster.Config, envtest.CRDInstallOptions{Paths: paths}))(t)
+	for _, file := range lab.Must(filepath.Glob("../../examples/shop/*/*.yaml"))(t) {
 		w.expectValid(file)
 	}
-	for _, file := range must(filepath.Glob("../../examples/flux/*.yaml"))(t) {
+	for _, file := range lab.Must(filepath.Glob("../../examples/flux/*.yaml"))(t) {
 		w.expectValid(file)
 	}
-	misspelt := w.file("misspelt.yaml", `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: shop, namespace: default},
+	misspelt := lab.File(w, "misspelt.yaml", `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: shop, namespace: default},
 spec: {interval: 10m, prune: true, sourceRef: {kind: GitRepository, name: fleet}, dependson: []}}`)
-	if _, err := cluster.Kubectl(w.ctx, dryRun(misspelt)...); err == nil || !strings.Contains(err.Error(), "dependson") {
+	if _, err := cluster.Kubectl(w.Context(), dryRun(misspelt)...); err == nil || !strings.Contains(err.Error(), "dependson") {
 		t.Errorf("strict validation finds nothing: %v", err)
 	}
 }
@@ -71,13 +72,13 @@ func (w *world) expectValid(file string) {
 	if filepath.Base(file) == "kustomization.yaml" {
 		return
 	}
-	objects := parsed(w.T, string(must(os.ReadFile(file))(w)))
+	objects := lab.Objects(w.T, string(lab.Must(os.ReadFile(file))(w)))
 	for _, o := range objects {
 		if o.GetKind() != "Namespace" {
-			o.SetNamespace(w.namespace) // the dry run wants one that is there
+			o.SetNamespace(w.Namespace) // the dry run wants one that is there
 		}
 	}
-	if _, err := cluster.Kubectl(w.ctx, dryRun(w.manifest(objects))...); err != nil {
+	if _, err := cluster.Kubectl(w.Context(), dryRun(w.manifest(objects))...); err != nil {
 		w.Errorf("%s: %v", file, err)
 	}
 }
@@ -99,13 +100,13 @@ func TestExamplesFitTogether(t *testing.T) {
 		if at(t, external.Object, "spec.target.name") != credentials || !slices.Equal(keys, []any{"client_id", "client_secret"}) {
 			t.Errorf("ExternalSecret makes %v with %v", at(t, external.Object, "spec.target.name"), keys)
 		}
-		sealed := parsed(t, string(must(os.ReadFile("../../examples/shop/credentials/sealed-secret.yaml"))(t)))[0]
+		sealed := lab.Objects(t, string(lab.Must(os.ReadFile("../../examples/shop/credentials/sealed-secret.yaml"))(t)))[0]
 		data := at(t, sealed.Object, "spec.encryptedData").(map[string]any)
 		if sealed.GetName() != credentials || data["client_id"] == nil || data["client_secret"] == nil || len(data) != 2 {
 			t.Errorf("SealedSecret makes %v with %v", sealed.GetName(), data)
 		}
 		for _, o := range []*unstructured.Unstructured{external, sealed} {
-			if result := must(status.Compute(o))(t); result.Status != status.CurrentStatus {
+			if result := lab.Must(status.Compute(o))(t); result.Status != status.CurrentStatus {
 				t.Errorf("Flux takes a new %s for %s: its health check need not be one of the Secret", o.GetKind(), result.Status)
 			}
 		}
@@ -128,8 +129,8 @@ func TestExamplesFitTogether(t *testing.T) {
 	})
 	t.Run("Argo CD's paths", func(t *testing.T) {
 		for _, name := range []string{"operator", "shop"} {
-			application := parsed(t, string(must(os.ReadFile("../../examples/argocd/"+name+".yaml"))(t)))[0]
-			must(os.Stat(filepath.Join("../..", at(t, application.Object, "spec.source.path").(string))))(t)
+			application := lab.Objects(t, string(lab.Must(os.ReadFile("../../examples/argocd/"+name+".yaml"))(t)))[0]
+			lab.Must(os.Stat(filepath.Join("../..", at(t, application.Object, "spec.source.path").(string))))(t)
 		}
 	})
 	t.Run("Flux", func(t *testing.T) {
@@ -169,7 +170,7 @@ func expectChecked(t *testing.T, check map[string]any, token *unstructured.Unstr
 
 func kustomizations(t *testing.T, name string) []*unstructured.Unstructured {
 	t.Helper()
-	objects := parsed(t, string(must(os.ReadFile("../../examples/flux/"+name+".yaml"))(t)))
+	objects := lab.Objects(t, string(lab.Must(os.ReadFile("../../examples/flux/"+name+".yaml"))(t)))
 	return slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() != "Kustomization" })
 }
 
@@ -203,12 +204,12 @@ func TestKubectlWait(t *testing.T) {
 		w.payu.Inject(f)
 	}
 	w.create("links")
-	wait := []string{"wait", "--for=condition=Ready", "payutoken/links", "--namespace=" + w.namespace}
-	w.kubectl(append(wait, "--timeout=60s")...)
-	w.change("links", scopes("read_payment_links"))
-	if _, err := cluster.Kubectl(w.ctx, append(wait, "--timeout=1s")...); err == nil || !strings.Contains(err.Error(), "timed out") {
+	wait := []string{"wait", "--for=condition=Ready", "payutoken/links", "--namespace=" + w.Namespace}
+	w.MustKubectl(append(wait, "--timeout=60s")...)
+	w.Change("links", lab.For("read_payment_links"))
+	if _, err := cluster.Kubectl(w.Context(), append(wait, "--timeout=1s")...); err == nil || !strings.Contains(err.Error(), "timed out") {
 		t.Errorf("while the answer for the new spec is awaited: %v", err)
 	}
 	w.payu.ClearFault(w.client("links"))
-	w.kubectl(append(wait, "--timeout=60s")...)
+	w.MustKubectl(append(wait, "--timeout=60s")...)
 }

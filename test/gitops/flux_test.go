@@ -17,6 +17,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // flux applies, compares and waits as Flux's kustomize-controller does, by the library that does it there.
@@ -40,7 +41,7 @@ func (f flux) apply(objects []*unstructured.Unstructured) []string {
 	}
 	options.Cleanup.Exclusions = map[string]string{"kustomize.toolkit.fluxcd.io/ssa": "Merge"}
 	f.manager.SetOwnerLabels(objects, "shop-tokens", "flux-system")
-	changes := must(f.manager.ApplyAllStaged(f.ctx, objects, options))(f)
+	changes := lab.Must(f.manager.ApplyAllStaged(f.Context(), objects, options))(f)
 	var done []string
 	for _, entry := range changes.Entries {
 		done = append(done, fmt.Sprintf("%s/%s %s", entry.ObjMetadata.GroupKind.Kind, entry.ObjMetadata.Name, entry.Action))
@@ -60,11 +61,11 @@ func (f flux) expect(objects []*unstructured.Unstructured, want ssa.Action) {
 
 // wait waits for objects to be healthy.
 func (f flux) wait(timeout time.Duration, objects ...object.ObjMetadata) error {
-	return f.manager.WaitForSetWithContext(f.ctx, objects, ssa.WaitOptions{Interval: 50 * time.Millisecond, Timeout: timeout, FailFast: true})
+	return f.manager.WaitForSetWithContext(f.Context(), objects, ssa.WaitOptions{Interval: 50 * time.Millisecond, Timeout: timeout, FailFast: true})
 }
 
 func (w *world) payutoken(name string) object.ObjMetadata {
-	return object.ObjMetadata{Namespace: w.namespace, Name: name, GroupKind: kind.GroupKind()}
+	return object.ObjMetadata{Namespace: w.Namespace, Name: name, GroupKind: kind.GroupKind()}
 }
 
 func TestFluxFindsNothingToDo(t *testing.T) {
@@ -76,7 +77,7 @@ func TestFluxFindsNothingToDo(t *testing.T) {
 			objects := w.samples(folder)
 			f := w.flux()
 			f.expect(objects, ssa.CreatedAction)
-			check(t, f.wait(patience, object.UnstructuredSetToObjMetadataSet(objects)...))
+			lab.Check(t, f.wait(lab.Patience, object.UnstructuredSetToObjMetadataSet(objects)...))
 			versions := w.versions(objects)
 			f.expect(objects, ssa.UnchangedAction)
 			if now := w.versions(objects); now != versions {
@@ -101,7 +102,7 @@ func TestFluxTakesBackWhatKubectlChanged(t *testing.T) {
 	f.expect(objects, ssa.CreatedAction)
 	w.await(name, good)
 
-	w.kubectl("annotate", "payutoken", name, "--namespace="+w.namespace, v1alpha1.AnnotationRefreshRequestedAt+"=now")
+	w.MustKubectl("annotate", "payutoken", name, "--namespace="+w.Namespace, v1alpha1.AnnotationRefreshRequestedAt+"=now")
 	w.awaitHandled(name, "now")
 	requests := len(w.payu.Requests())
 	f.expect(objects, ssa.ConfiguredAction)
@@ -113,9 +114,9 @@ func TestFluxTakesBackWhatKubectlChanged(t *testing.T) {
 		t.Errorf("PayU was asked %d times since Flux took the annotation back, want once, for the renewal", got-requests)
 	}
 
-	suspended := []string{"patch", "payutoken", name, "--namespace=" + w.namespace, "--type=merge", `--patch={"spec":{"suspend":true}}`}
+	suspended := []string{"patch", "payutoken", name, "--namespace=" + w.Namespace, "--type=merge", `--patch={"spec":{"suspend":true}}`}
 	for _, plugin := range []string{"", "kubectl-payutoken"} { // which patches under its own name
-		w.kubectl(append(suspended, "--field-manager="+plugin)...)
+		w.MustKubectl(append(suspended, "--field-manager="+plugin)...)
 		f.expect(objects, ssa.ConfiguredAction)
 		if is, _, _ := unstructured.NestedBool(w.get(name).Object, "spec", "suspend"); is {
 			t.Errorf("Flux left what kubectl patch did as %q", plugin)
@@ -128,7 +129,7 @@ func TestFluxTakesBackWhatKubectlChanged(t *testing.T) {
 		o.SetAnnotations(annotations)
 	}
 	f.expect(objects, ssa.ConfiguredAction)
-	w.kubectl(suspended...)
+	w.MustKubectl(suspended...)
 	f.expect(objects, ssa.UnchangedAction)
 	w.await(name, "Ready=True/TokenValid Refreshed=False/Suspended")
 }
@@ -143,7 +144,7 @@ func TestFluxHealthChecks(t *testing.T) {
 		f := f.on(t)
 		f.credentials("links")
 		f.create("links")
-		check(t, f.wait(patience, f.payutoken("links")))
+		lab.Check(t, f.wait(lab.Patience, f.payutoken("links")))
 		if f.secret("links").Data[v1alpha1.KeyAccessToken] == nil {
 			t.Error("there is no token")
 		}
@@ -153,7 +154,7 @@ func TestFluxHealthChecks(t *testing.T) {
 		f.credentials("troubled")
 		f.payu.Inject(payutest.Fault{ClientID: f.client("troubled"), Error: "server_error", Times: 2})
 		f.create("troubled")
-		check(t, f.wait(patience, f.payutoken("troubled")))
+		lab.Check(t, f.wait(lab.Patience, f.payutoken("troubled")))
 		f.await("troubled", good)
 	})
 	t.Run("fail at once for a mistake", func(t *testing.T) {
@@ -175,9 +176,9 @@ func TestFluxHealthChecks(t *testing.T) {
 		}
 		f.create("renewing")
 		f.await("renewing", good)
-		f.change("renewing", refresh("1"))
+		f.Change("renewing", lab.Refresh("1"))
 		f.await("renewing", "Ready=True/TokenValid Refreshed=False/ServerError")
-		check(t, f.wait(patience, f.payutoken("renewing")))
+		lab.Check(t, f.wait(lab.Patience, f.payutoken("renewing")))
 	})
 	t.Run("fail where the credentials are not waited for", func(t *testing.T) {
 		f := f.on(t)
@@ -188,14 +189,14 @@ func TestFluxHealthChecks(t *testing.T) {
 	})
 	t.Run("of the credentials Secret pass once it is there", func(t *testing.T) {
 		f := f.on(t)
-		secret := object.ObjMetadata{Namespace: f.namespace, Name: "patient-credentials", GroupKind: schema.GroupKind{Kind: "Secret"}}
+		secret := object.ObjMetadata{Namespace: f.Namespace, Name: "patient-credentials", GroupKind: schema.GroupKind{Kind: "Secret"}}
 		if err := f.wait(time.Second, secret); err == nil || !strings.Contains(err.Error(), "timeout") {
 			t.Errorf("without the Secret: %v", err)
 		}
 		passed := make(chan error, 1)
-		go func() { passed <- f.wait(patience, secret) }()
+		go func() { passed <- f.wait(lab.Patience, secret) }()
 		f.credentials("patient")
-		check(t, <-passed)
+		lab.Check(t, <-passed)
 	})
 }
 
@@ -204,7 +205,7 @@ func (f flux) on(t *testing.T) flux { return flux{world: f.world.on(t), manager:
 // renew has a token renewed, by somebody who is not kubectl.
 func (w *world) renew(name, request string) {
 	w.Helper()
-	w.change(name, refresh(request))
+	w.Change(name, lab.Refresh(request))
 	w.awaitHandled(name, request)
 }
 
@@ -222,7 +223,7 @@ func (w *world) versions(objects []*unstructured.Unstructured) string {
 	var versions []string
 	for _, o := range objects {
 		live := o.DeepCopy()
-		check(w, cluster.Client.Get(context.Background(), client.ObjectKeyFromObject(o), live))
+		lab.Check(w, cluster.Client.Get(context.Background(), client.ObjectKeyFromObject(o), live))
 		versions = append(versions, live.GetResourceVersion())
 	}
 	return strings.Join(versions, " ")

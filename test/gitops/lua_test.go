@@ -8,6 +8,8 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // runLua runs a script as Argo CD does: with the base, package and table libraries only, os.time and os.date for those who
@@ -20,7 +22,7 @@ func runLua(t *testing.T, script string, u *unstructured.Unstructured) any {
 		name string
 		open lua.LGFunction
 	}{{lua.LoadLibName, lua.OpenPackage}, {lua.BaseLibName, lua.OpenBase}, {lua.TabLibName, lua.OpenTable}} {
-		check(t, l.CallByParam(lua.P{Fn: l.NewFunction(library.open), Protect: true}, lua.LString(library.name)))
+		lab.Check(t, l.CallByParam(lua.P{Fn: l.NewFunction(library.open), Protect: true}, lua.LString(library.name)))
 	}
 	l.PreloadModule(lua.OsLibName, timeOnly)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -3,7 +3,6 @@ package gitops_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -11,9 +10,9 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // sampleFolders hold PayUTokens for users to start from.
@@ -27,7 +26,7 @@ func (w *world) samples(folder string) []*unstructured.Unstructured {
 	w.payu.PutClient(payutest.Client{ID: "sample-partner", Secret: "sample-partner-secret"})
 	objects := built(w.T, folder)
 	for _, o := range objects {
-		o.SetNamespace(w.namespace)
+		o.SetNamespace(w.Namespace)
 	}
 	if len(tokensOf(objects)) == 0 {
 		w.Fatalf("%s holds no PayUToken", folder)
@@ -45,22 +44,7 @@ func tokensOf(objects []*unstructured.Unstructured) []*unstructured.Unstructured
 // built returns what kustomize makes of a folder.
 func built(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	return parsed(t, must(cluster.Kubectl(t.Context(), "kustomize", filepath.Join("..", "..", folder)))(t))
-}
-
-func parsed(t *testing.T, text string) (objects []*unstructured.Unstructured) {
-	t.Helper()
-	for decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
-		o := &unstructured.Unstructured{}
-		err := decoder.Decode(&o.Object)
-		if errors.Is(err, io.EOF) {
-			return objects
-		}
-		check(t, err)
-		if len(o.Object) > 0 {
-			objects = append(objects, o)
-		}
-	}
+	return lab.Objects(t, lab.Must(cluster.Kubectl(t.Context(), "kustomize", filepath.Join("..", "..", folder)))(t))
 }
 
 // manifest writes objects into one file and returns its path.
@@ -68,15 +52,15 @@ func (w *world) manifest(objects []*unstructured.Unstructured) string {
 	w.Helper()
 	var text strings.Builder
 	for _, o := range objects {
-		fmt.Fprintf(&text, "%s---\n", must(o.MarshalJSON())(w))
+		fmt.Fprintf(&text, "%s---\n", lab.Must(o.MarshalJSON())(w))
 	}
-	return w.file("manifest.yaml", text.String())
+	return lab.File(w, "manifest.yaml", text.String())
 }
 
 // diff returns what kubectl diff prints: nothing, if there is no difference.
 func (w *world) diff(args ...string) string {
 	w.Helper()
-	printed, err := cluster.Kubectl(w.ctx, append([]string{"diff"}, args...)...)
+	printed, err := cluster.Kubectl(w.Context(), append([]string{"diff"}, args...)...)
 	if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
 		w.Fatal(err)
 	}

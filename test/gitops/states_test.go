@@ -16,17 +16,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // state is one that a PayUToken can be in: how it comes to that, and how Flux and Argo CD are to read it.
 type state struct {
 	faults     []payutest.Fault // that its requests meet, one after the other
 	given      func(w *world, name string)
-	edit       edit
+	edit       lab.Edit
 	then       func(w *world, name string) // once it is good
 	conditions string
 	kstatus    status.Status
@@ -49,9 +49,9 @@ var states = map[string]state{
 	"no-such-key":        stuck("CredentialsNotFound", nil, idKey("id")),
 	"credentials-empty":  stuck("CredentialsInvalid", emptyCredentials, nil),
 	"target-foreign":     stuck("TargetConflict", foreignTarget, nil),
-	"target-contended":   stuck("TargetConflict", elder, target("contended")),
+	"target-contended":   stuck("TargetConflict", elder, lab.Into("contended")),
 	"template-wrong":     stuck("TemplateInvalid", nil, template("{{ .RefreshToken }}")),
-	"target-refused": {then: immutable(scopes("read_payment_links")), conditions: all("TargetWriteFailed", stalled),
+	"target-refused": {then: immutable(lab.For("read_payment_links")), conditions: all("TargetWriteFailed", stalled),
 		kstatus: status.FailedStatus, health: "Degraded", message: "The API server refuses"},
 
 	"no-lifetime": {faults: []payutest.Fault{{Omit: []string{"expires_in"}}}, conditions: all("LifetimeUnknown", stalled),
@@ -67,13 +67,13 @@ var states = map[string]state{
 		kstatus: status.InProgressStatus, health: "Suspended", message: "spec.suspend"},
 
 	// The token is good, and its successor does not come.
-	"renewal-fails": {faults: later(payutest.Fault{Error: "server_error"}), then: edits(refresh("1")),
+	"renewal-fails": {faults: later(payutest.Fault{Error: "server_error"}), then: edits(lab.Refresh("1")),
 		conditions: "Ready=True/TokenValid Refreshed=False/ServerError",
 		kstatus:    status.CurrentStatus, health: "Healthy", message: `holds a valid token; the last renewal failed: `},
-	"renewal-refused": {faults: later(payutest.Fault{Error: "invalid_client"}), then: edits(refresh("1")),
+	"renewal-refused": {faults: later(payutest.Fault{Error: "invalid_client"}), then: edits(lab.Refresh("1")),
 		conditions: "Ready=True/TokenValid Refreshed=False/InvalidClient Stalled=True/InvalidClient",
 		kstatus:    status.FailedStatus, health: "Degraded", message: "correct client_id"},
-	"renewal-unwritable": {then: immutable(refresh("1")),
+	"renewal-unwritable": {then: immutable(lab.Refresh("1")),
 		conditions: "Ready=True/TokenValid Refreshed=False/TargetWriteFailed Stalled=True/TargetWriteFailed",
 		kstatus:    status.FailedStatus, health: "Degraded", message: "The API server refuses"},
 	"credentials-lost": {then: removeCredentials,
@@ -81,7 +81,7 @@ var states = map[string]state{
 		kstatus:    status.FailedStatus, health: "Degraded", message: "does not exist"},
 	"suspended": {then: edits(suspend), conditions: "Ready=True/TokenValid Refreshed=False/Suspended",
 		kstatus: status.CurrentStatus, health: "Suspended", message: "spec.suspend"},
-	"reused": {edit: inProduction, then: edits(refresh("1")), conditions: "Ready=True/TokenValid Refreshed=True/TokenReused",
+	"reused": {edit: inProduction, then: edits(lab.Refresh("1")), conditions: "Ready=True/TokenValid Refreshed=True/TokenReused",
 		kstatus: status.CurrentStatus, health: "Healthy", message: `"reused" holds a valid token`},
 
 	// The token has expired.
@@ -112,7 +112,7 @@ func refused(reason string, f payutest.Fault) state {
 	return state{faults: []payutest.Fault{f}, conditions: all(reason, stalled), kstatus: status.FailedStatus, health: "Degraded"}
 }
 
-func stuck(reason string, given func(*world, string), change edit) state {
+func stuck(reason string, given func(*world, string), change lab.Edit) state {
 	return state{given: given, edit: change, conditions: all(reason, stalled), kstatus: status.FailedStatus, health: "Degraded"}
 }
 
@@ -130,25 +130,25 @@ func shortLived(f payutest.Fault) []payutest.Fault {
 
 var threeSeconds = map[string]json.RawMessage{"expires_in": json.RawMessage("3")}
 
-func edits(change edit) func(*world, string) {
-	return func(w *world, name string) { w.change(name, change) }
+func edits(change lab.Edit) func(*world, string) {
+	return func(w *world, name string) { w.Change(name, change) }
 }
 
 func removeCredentials(w *world, name string) {
-	check(w, cluster.Client.Delete(w.ctx, w.secret(name+"-credentials")))
+	lab.Check(w, cluster.Client.Delete(w.Context(), w.secret(name+"-credentials")))
 }
 
 func emptyCredentials(w *world, name string) {
 	secret := w.secret(name + "-credentials")
 	secret.Data["client_secret"] = []byte("\n")
-	check(w, cluster.Client.Update(w.ctx, secret))
+	lab.Check(w, cluster.Client.Update(w.Context(), secret))
 }
 
-func idKey(key v1alpha1.SecretKey) edit {
+func idKey(key v1alpha1.SecretKey) lab.Edit {
 	return func(p *v1alpha1.PayUToken) { p.Spec.CredentialsSecretRef.ClientIDKey = key }
 }
 
-func template(text v1alpha1.DataTemplate) edit {
+func template(text v1alpha1.DataTemplate) lab.Edit {
 	return func(p *v1alpha1.PayUToken) {
 		p.Spec.Target.Template.Data = map[string]v1alpha1.DataTemplate{"token": text}
 	}
@@ -159,17 +159,17 @@ func foreignTarget(w *world, name string) { w.createSecret(name, map[string]stri
 // elder makes a PayUToken which, of the same second, counts as the older one for its name.
 func elder(w *world, _ string) {
 	w.credentials("elder")
-	w.create("elder", target("contended"))
+	w.create("elder", lab.Into("contended"))
 	w.await("elder", good)
 }
 
-// immutable has the API server refuse what the edit leads to.
-func immutable(change edit) func(*world, string) {
+// immutable has the API server refuse what the lab.Edit leads to.
+func immutable(change lab.Edit) func(*world, string) {
 	return func(w *world, name string) {
 		secret := w.secret(name)
 		secret.Immutable = ptr.To(true)
-		check(w, cluster.Client.Update(w.ctx, secret))
-		w.change(name, change)
+		lab.Check(w, cluster.Client.Update(w.Context(), secret))
+		w.Change(name, change)
 	}
 }
 
@@ -225,7 +225,7 @@ func (s state) reach(w *world, name string) *unstructured.Unstructured {
 func (s state) expect(t *testing.T, argo *argoCD, u *unstructured.Unstructured) {
 	t.Helper()
 	expectReadyWhereObserved(t, u)
-	if result := must(status.Compute(u))(t); result.Status != s.kstatus {
+	if result := lab.Must(status.Compute(u))(t); result.Status != s.kstatus {
 		t.Errorf("Flux sees %s (%s), want %s", result.Status, result.Message, s.kstatus)
 	}
 	health := argo.health(t, u)
@@ -266,12 +266,12 @@ func reasonsOf(u *unstructured.Unstructured) map[string]bool {
 // everyReason reads the reasons from their declarations, so that a new one cannot be forgotten here.
 func everyReason(t *testing.T) []string {
 	t.Helper()
-	file := must(parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/conditions.go", nil, 0))(t)
+	file := lab.Must(parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/conditions.go", nil, 0))(t)
 	reasons := map[string]bool{}
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)
 		if ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			reasons[must(strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value))(t)] = true
+			reasons[lab.Must(strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value))(t)] = true
 		}
 		return true
 	})
@@ -302,7 +302,7 @@ func TestStories(t *testing.T) {
 		"renewal-after-trouble": {faults: []payutest.Fault{{Times: 1}, {Status: 503, Times: 1}},
 			tell: func(s *story) {
 				s.comes(good)
-				s.change(s.name, refresh("1"))
+				s.Change(s.name, lab.Refresh("1"))
 				s.comes("Ready=True/TokenValid Refreshed=False/ServerError")
 				s.comes(good)
 			},
@@ -318,21 +318,21 @@ func TestStories(t *testing.T) {
 		"spec-changes": {
 			tell: func(s *story) {
 				s.comes(good)
-				s.change(s.name, scopes("read_payment_links"))
+				s.Change(s.name, lab.For("read_payment_links"))
 				s.observed(2)
 			},
 			want: []string{coming, there, coming, there}},
 		"a-mistake-and-its-correction": {faults: []payutest.Fault{{Error: "invalid_scope", Times: 1}},
 			tell: func(s *story) {
 				s.comes(all("InvalidScope", stalled))
-				s.change(s.name, scopes("read_payment_links"))
+				s.Change(s.name, lab.For("read_payment_links"))
 				s.comes(good)
 			},
 			want: []string{coming, stuck, coming, there}},
 		"credentials-come-later": {given: removeCredentials,
 			tell: func(s *story) {
 				s.comes(all("CredentialsNotFound", stalled))
-				s.createSecret(s.name+"-credentials", map[string]string{"client_id": s.client(s.name), "client_secret": clientSecret})
+				s.createSecret(s.name+"-credentials", map[string]string{"client_id": s.client(s.name), "client_secret": lab.MerchantSecret})
 				s.comes(good)
 			},
 			want: []string{coming, stuck, there}},
@@ -342,7 +342,7 @@ func TestStories(t *testing.T) {
 				s.payu.PutClient(payutest.Client{ID: s.client(s.name), Secret: "another"})
 				secret := s.secret(s.name + "-credentials")
 				secret.Data["client_secret"] = []byte("another")
-				check(s, cluster.Client.Update(s.ctx, secret))
+				lab.Check(s, cluster.Client.Update(s.Context(), secret))
 				s.until("another credentialsVersion", func(u *unstructured.Unstructured) bool {
 					version, _, _ := unstructured.NestedString(u.Object, "status", "credentialsVersion")
 					return version == secret.ResourceVersion
@@ -352,19 +352,19 @@ func TestStories(t *testing.T) {
 		"suspended-and-resumed": {
 			tell: func(s *story) {
 				s.comes(good)
-				s.change(s.name, suspend)
+				s.Change(s.name, suspend)
 				s.observed(2)
-				s.change(s.name, resume)
+				s.Change(s.name, resume)
 				s.observed(3)
 			},
 			want: []string{coming, there, "InProgress Suspended", "Current Suspended", coming, there}},
 		"deleted": {
 			tell: func(s *story) {
 				s.comes(good)
-				s.change(s.name, func(p *v1alpha1.PayUToken) { p.Finalizers = []string{"example.com/keep"} })
-				check(s, cluster.Client.Delete(s.ctx, s.get(s.name)))
+				s.Change(s.name, func(p *v1alpha1.PayUToken) { p.Finalizers = []string{"example.com/keep"} })
+				lab.Check(s, cluster.Client.Delete(s.Context(), s.get(s.name)))
 				s.until("deletion", func(u *unstructured.Unstructured) bool { return u.GetDeletionTimestamp() != nil })
-				s.change(s.name, func(p *v1alpha1.PayUToken) { p.Finalizers = nil })
+				s.Change(s.name, func(p *v1alpha1.PayUToken) { p.Finalizers = nil })
 			},
 			want: []string{coming, there, going}},
 	} {
@@ -383,7 +383,7 @@ func TestStories(t *testing.T) {
 			var seen []string
 			s.seen = func(u *unstructured.Unstructured) {
 				expectReadyWhereObserved(t, u)
-				now := string(must(status.Compute(u))(t).Status) + " " + argo.health(t, u).Status
+				now := string(lab.Must(status.Compute(u))(t).Status) + " " + argo.health(t, u).Status
 				if len(seen) == 0 || seen[len(seen)-1] != now {
 					seen = append(seen, now)
 				}
@@ -415,8 +415,10 @@ func (s *story) observed(generation int64) {
 // secret returns a Secret, which must be there.
 func (w *world) secret(name string) *corev1.Secret {
 	w.Helper()
-	secret := &corev1.Secret{}
-	check(w, cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, secret))
+	secret := w.Secret(name)
+	if secret == nil {
+		w.Fatalf("there is no Secret %s", name)
+	}
 	return secret
 }
 
@@ -436,13 +438,13 @@ func TestEveryCombination(t *testing.T) {
 						if observed == 2 && ready == "" && stalled != "True" {
 							continue // see expectReadyWhereObserved
 						}
-						want := agree[must(status.Compute(u))(t).Status]
+						want := agree[lab.Must(status.Compute(u))(t).Status]
 						if suspend == true {
 							want = "Suspended"
 						}
 						got := argo.health(t, u)
 						if got.Status != want || got.Message == "" {
-							t.Fatalf("%s: Argo CD sees %q (%q), want %q", must(u.MarshalJSON())(t), got.Status, got.Message, want)
+							t.Fatalf("%s: Argo CD sees %q (%q), want %q", lab.Must(u.MarshalJSON())(t), got.Status, got.Message, want)
 						}
 						counted[got.Status]++
 					}

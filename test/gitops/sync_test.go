@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // ways are how Argo CD applies and compares: against the last-applied annotation, or by server-side apply.
@@ -29,7 +30,7 @@ func TestKubectlFindsNoDifference(t *testing.T) {
 				objects := w.samples(folder)
 				file := w.manifest(objects)
 				arguments := append([]string{"--filename=" + file}, way...)
-				w.kubectl(append([]string{"apply"}, arguments...)...)
+				w.MustKubectl(append([]string{"apply"}, arguments...)...)
 				expectNone := func(when string) {
 					t.Helper()
 					if found := w.diff(arguments...); found != "" {
@@ -41,7 +42,7 @@ func TestKubectlFindsNoDifference(t *testing.T) {
 				}
 				expectNone("with tokens")
 				versions := w.versions(objects)
-				w.kubectl(append([]string{"apply"}, arguments...)...) // would end badly with a conflict
+				w.MustKubectl(append([]string{"apply"}, arguments...)...) // would end badly with a conflict
 				if now := w.versions(objects); now != versions {
 					t.Errorf("applied again: resourceVersions %s, before %s", now, versions)
 				}
@@ -58,7 +59,7 @@ func TestKubectlFindsNoDifference(t *testing.T) {
 				expectNone("resumed")
 				w.expectOwnStatusOnly(objects)
 				for _, o := range tokensOf(objects) {
-					check(t, unstructured.SetNestedField(o.Object, int64(50), "spec", "renewalPercent"))
+					lab.Check(t, unstructured.SetNestedField(o.Object, int64(50), "spec", "renewalPercent"))
 				}
 				arguments[0] = "--filename=" + w.manifest(objects)
 				if found := w.diff(arguments...); !strings.Contains(found, "renewalPercent: 50") {
@@ -74,9 +75,9 @@ func TestWhatGitSaysOfSuspendHolds(t *testing.T) {
 	t.Parallel()
 	argo, w := newArgoCD(t), newWorld(t)
 	w.credentials("links")
-	file := w.file("links.yaml", `{apiVersion: auth.payu.in/v1alpha1, kind: PayUToken, metadata: {name: links, namespace: `+w.namespace+`},
+	file := lab.File(w, "links.yaml", `{apiVersion: auth.payu.in/v1alpha1, kind: PayUToken, metadata: {name: links, namespace: `+w.Namespace+`},
 spec: {environment: Test, credentialsSecretRef: {name: links-credentials}, scopes: [read_payment_links], suspend: false}}`)
-	w.kubectl("apply", "--filename="+file)
+	w.MustKubectl("apply", "--filename="+file)
 	w.await("links", good)
 	argo.run(w, "suspend", "links")
 	if found := w.diff("--filename=" + file); !strings.Contains(found, "suspend: false") {
@@ -104,7 +105,7 @@ func TestDefaultsMakeNoDifference(t *testing.T) {
 			look(path+"."+key, below)
 		}
 	}
-	crd := parsed(t, must(cluster.Kubectl(t.Context(), "get", "crd", "payutokens.auth.payu.in", "--output=json"))(t))[0]
+	crd := lab.Objects(t, lab.Must(cluster.Kubectl(t.Context(), "get", "crd", "payutokens.auth.payu.in", "--output=json"))(t))[0]
 	for _, version := range at(t, crd.Object, "spec.versions").([]any) {
 		look("spec", at(t, version.(map[string]any), "schema.openAPIV3Schema.properties.spec"))
 	}
@@ -122,11 +123,11 @@ func TestTheTargetIsNobodysToPrune(t *testing.T) {
 			"app.kubernetes.io/instance": "shop", "kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
 		}
 		token.Annotations = map[string]string{
-			"argocd.argoproj.io/tracking-id": "shop:auth.payu.in/PayUToken:" + w.namespace + "/" + token.Name, "argocd.argoproj.io/sync-wave": "-1",
+			"argocd.argoproj.io/tracking-id": "shop:auth.payu.in/PayUToken:" + w.Namespace + "/" + token.Name, "argocd.argoproj.io/sync-wave": "-1",
 		}
 	}
 	retain := func(token *v1alpha1.PayUToken) { token.Spec.Target.DeletionPolicy = v1alpha1.DeletionPolicyRetain }
-	for name, edits := range map[string][]edit{"deleted": {tracked}, "retained": {tracked, retain}} {
+	for name, edits := range map[string][]lab.Edit{"deleted": {tracked}, "retained": {tracked, retain}} {
 		w.credentials(name)
 		w.create(name, edits...)
 		w.await(name, good)

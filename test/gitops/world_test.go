@@ -1,16 +1,8 @@
 package gitops_test
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,20 +15,16 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/test/process"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // world is a namespace with an operator at work in it, and a PayU for each environment: one that makes a new token for
-// each request (Test), and one that gives a token again until it dies (Production).
+// each request (Test), and one that gives a token again until it expires (Production).
 type world struct {
-	*testing.T
-	ctx       context.Context
-	namespace string
-	payu      *payutest.Running
-	reusing   *payutest.Running
+	*lab.Shop
+	payu    *payutest.Running
+	reusing *payutest.Running
 }
-
-const clientSecret = "s3cr3t+%26=/one"
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -51,148 +39,51 @@ func newWorld(t *testing.T) *world {
 // newPlace returns a world without an operator and without a PayU.
 func newPlace(t *testing.T) *world {
 	t.Helper()
-	return &world{T: t, ctx: t.Context(), namespace: must(cluster.Namespace(t.Context()))(t)}
+	return &world{Shop: cluster.NewShop(t)}
 }
 
 // on returns the same world for a subtest.
 func (w *world) on(t *testing.T) *world {
-	sub := *w
-	sub.T, sub.ctx = t, t.Context()
-	return &sub
+	return &world{Shop: cluster.ShopIn(t, w.Namespace), payu: w.payu, reusing: w.reusing}
 }
 
-// operate starts the operator for this namespace and waits until it is ready. At the end of the test it must end well.
+// operate starts the operator for this namespace.
 func (w *world) operate() {
 	w.Helper()
-	cas := slices.Concat(must(os.ReadFile(w.payu.CAFile))(w), must(os.ReadFile(w.reusing.CAFile))(w))
-	caFile, probes := w.file("ca.pem", string(cas)), must(process.FreeAddress())(w.T)
-	var log bytes.Buffer
-	operator := exec.Command(manager, "--kubeconfig="+cluster.Kubeconfig, "--watch-namespaces="+w.namespace,
-		"--test-base-url="+w.payu.URL, "--production-base-url="+w.reusing.URL, "--ca-file="+caFile,
-		"--token-request-timeout=5m", // no request that hangs is to end by itself
-		"--health-probe-bind-address="+probes, "--metrics-bind-address=0")
-	operator.Env = []string{"HOME=" + w.TempDir()}
-	operator.Stdout, operator.Stderr = &log, &log
-	check(w, operator.Start())
-	w.Cleanup(func() {
-		operator.Process.Signal(syscall.SIGTERM)
-		err := operator.Wait()
-		if err != nil {
-			w.Errorf("the operator: %v", err)
-		}
-		if w.Failed() {
-			w.Logf("the operator's log:\n%s", log.String())
-		}
-	})
-	w.awaitTrue("the operator is ready", func() bool {
-		answer, err := http.Get("http://" + probes + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer answer.Body.Close()
-		return answer.StatusCode == http.StatusOK
-	})
-}
-
-// awaitTrue looks again and again, for what nothing tells the test of.
-func (w *world) awaitTrue(what string, look func() bool) {
-	w.Helper()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	deadline := time.After(patience)
-	for !look() {
-		select {
-		case <-again.C:
-		case <-deadline:
-			w.Fatalf("not seen within %s: %s", patience, what)
-		}
-	}
-}
-
-// file writes a file for this test and returns its path.
-func (w *world) file(name, content string) string {
-	w.Helper()
-	path := filepath.Join(w.TempDir(), name)
-	check(w, os.WriteFile(path, []byte(content), 0o600))
-	return path
+	cas := slices.Concat(lab.Must(os.ReadFile(w.payu.CAFile))(w), lab.Must(os.ReadFile(w.reusing.CAFile))(w))
+	w.Operate(w.payu, "--production-base-url="+w.reusing.URL, "--ca-file="+lab.File(w, "ca.pem", string(cas)),
+		"--token-request-timeout=5m") // no request that hangs is to end by itself
 }
 
 // ---- what users do
 
-// credentials makes the Secret "NAME-credentials", with a client that both PayUs know.
+// credentials creates the Secret "NAME-credentials", with a client that both PayUs know.
 func (w *world) credentials(name string) {
 	w.Helper()
-	w.payu.PutClient(payutest.Client{ID: w.client(name), Secret: clientSecret})
-	w.reusing.PutClient(payutest.Client{ID: w.client(name), Secret: clientSecret})
-	w.createSecret(name+"-credentials", map[string]string{"client_id": w.client(name), "client_secret": clientSecret})
+	w.payu.PutClient(payutest.Client{ID: w.client(name), Secret: lab.MerchantSecret})
+	w.reusing.PutClient(payutest.Client{ID: w.client(name), Secret: lab.MerchantSecret})
+	w.Credentials(name+"-credentials", w.client(name), lab.MerchantSecret)
 }
 
 // client is the client ID of a PayUToken.
-func (w *world) client(name string) string { return w.namespace + "-" + name }
+func (w *world) client(name string) string { return w.Namespace + "-" + name }
 
 func (w *world) createSecret(name string, data map[string]string) {
 	w.Helper()
-	check(w, cluster.Client.Create(w.ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data,
+	lab.Check(w, cluster.Client.Create(w.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}, StringData: data,
 	}))
 }
 
-type edit func(*v1alpha1.PayUToken)
-
-// create makes a PayUToken that reads "NAME-credentials".
-func (w *world) create(name string, edits ...edit) {
+// create creates a PayUToken that reads "NAME-credentials".
+func (w *world) create(name string, edits ...lab.Edit) {
 	w.Helper()
-	token := &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
-		Spec: v1alpha1.PayUTokenSpec{
-			Environment:          v1alpha1.EnvironmentTest,
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(name + "-credentials")},
-			Scopes:               []v1alpha1.Scope{"create_payment_links", "read_payment_links"},
-		},
-	}
-	for _, change := range edits {
-		change(token)
-	}
-	check(w, cluster.Client.Create(w.ctx, token))
-}
-
-// change edits a PayUToken.
-func (w *world) change(name string, change edit) {
-	w.Helper()
-	token := &v1alpha1.PayUToken{}
-	check(w, cluster.Client.Get(w.ctx, w.key(name), token))
-	stored := token.DeepCopy()
-	change(token)
-	check(w, cluster.Client.Patch(w.ctx, token, client.MergeFrom(stored)))
+	w.Create(name, append([]lab.Edit{lab.With(name + "-credentials")}, edits...)...)
 }
 
 func suspend(token *v1alpha1.PayUToken)      { token.Spec.Suspend = true }
 func resume(token *v1alpha1.PayUToken)       { token.Spec.Suspend = false }
 func inProduction(token *v1alpha1.PayUToken) { token.Spec.Environment = v1alpha1.EnvironmentProduction }
-
-func scopes(scopes ...v1alpha1.Scope) edit {
-	return func(token *v1alpha1.PayUToken) { token.Spec.Scopes = scopes }
-}
-
-func target(name string) edit {
-	return func(token *v1alpha1.PayUToken) { token.Spec.Target.Name = v1alpha1.SecretName(name) }
-}
-
-func refresh(value string) edit {
-	return func(token *v1alpha1.PayUToken) {
-		metav1.SetMetaDataAnnotation(&token.ObjectMeta, v1alpha1.AnnotationRefreshRequestedAt, value)
-	}
-}
-
-func (w *world) key(name string) client.ObjectKey {
-	return client.ObjectKey{Namespace: w.namespace, Name: name}
-}
-
-// kubectl runs kubectl as an administrator, who must succeed.
-func (w *world) kubectl(args ...string) string {
-	w.Helper()
-	return must(cluster.Kubectl(w.ctx, args...))(w)
-}
 
 // ---- what Flux and Argo CD see
 
@@ -202,7 +93,7 @@ func (w *world) get(name string) *unstructured.Unstructured {
 	w.Helper()
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(kind)
-	check(w, cluster.Client.Get(w.ctx, w.key(name), u))
+	lab.Check(w, cluster.Client.Get(w.Context(), w.Key(name), u))
 	return u
 }
 
@@ -216,12 +107,7 @@ func conditionsOf(u *unstructured.Unstructured) []metav1.Condition {
 
 // conditions returns the conditions in short: "Ready=True/TokenValid Refreshed=True/Succeeded".
 func conditions(u *unstructured.Unstructured) string {
-	var short []string
-	for _, c := range conditionsOf(u) {
-		short = append(short, fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason))
-	}
-	slices.Sort(short) // Ready, Refreshed, Stalled
-	return strings.Join(short, " ")
+	return lab.Conditions(conditionsOf(u))
 }
 
 const good = "Ready=True/TokenValid Refreshed=True/Succeeded"
@@ -246,7 +132,7 @@ func (w *world) follow(name string) *story {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind)
 	s := &story{world: w, name: name}
-	s.watch = must(cluster.Client.Watch(w.ctx, list, client.InNamespace(w.namespace), client.MatchingFields{"metadata.name": name}))(w)
+	s.watch = lab.Must(cluster.Client.Watch(w.Context(), list, client.InNamespace(w.Namespace), client.MatchingFields{"metadata.name": name}))(w)
 	w.Cleanup(s.watch.Stop)
 	return s
 }
@@ -254,7 +140,7 @@ func (w *world) follow(name string) *story {
 // until reads on until the PayUToken is as it is wanted.
 func (s *story) until(what string, wanted func(*unstructured.Unstructured) bool) *unstructured.Unstructured {
 	s.Helper()
-	deadline, last := time.After(patience), ""
+	deadline, last := time.After(lab.Patience), ""
 	for {
 		select {
 		case event, open := <-s.watch.ResultChan():
@@ -270,7 +156,7 @@ func (s *story) until(what string, wanted func(*unstructured.Unstructured) bool)
 			}
 			last = conditions(u)
 		case <-deadline:
-			s.Fatalf("%s was not seen within %s:\nwant %s\nlast %s", s.name, patience, what, last)
+			s.Fatalf("%s was not seen within %s:\nwant %s\nlast %s", s.name, lab.Patience, what, last)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // ruleSpec is a file of rules for Prometheus, and the spec of a PrometheusRule.
@@ -38,7 +40,7 @@ func rulesIn(t *testing.T, objects []*unstructured.Unstructured) ruleSpec {
 		Spec ruleSpec `json:"spec"`
 	}
 	object := find(t, objects, "PrometheusRule")
-	check(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(map[string]any{"spec": object.Object["spec"]}, &rules, true))
+	lab.Check(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(map[string]any{"spec": object.Object["spec"]}, &rules, true))
 	return rules.Spec
 }
 
@@ -57,8 +59,8 @@ func TestAlerts(t *testing.T) {
 	folder := t.TempDir()
 	write(t, filepath.Join(folder, "rules.yaml"), rulesIn(t, helm(t)))
 	stories := filepath.Join(folder, "stories.yaml")
-	check(t, os.WriteFile(stories, []byte(read(t, "testdata", "alerts.yaml")), 0o600))
-	run(t, tool(t, "promtool"), "test", "rules", stories)
+	lab.Check(t, os.WriteFile(stories, []byte(read(t, "testdata", "alerts.yaml")), 0o600))
+	lab.Output(t, tool(t, "promtool"), "test", "rules", stories)
 }
 
 // TestEveryAlertHasItsStories: a test of an alert that never fires, or never does not, shows nothing.
@@ -72,7 +74,7 @@ func TestEveryAlertHasItsStories(t *testing.T) {
 			} `json:"alert_rule_test"`
 		} `json:"tests"`
 	}
-	check(t, yaml.Unmarshal([]byte(read(t, "testdata", "alerts.yaml")), &stories))
+	lab.Check(t, yaml.Unmarshal([]byte(read(t, "testdata", "alerts.yaml")), &stories))
 	firing, quiet := map[string]int{}, map[string]int{}
 	for _, story := range stories.Tests {
 		for _, test := range story.Tests {
@@ -158,7 +160,7 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 		expectOutline(t, page)
 	}
 	var got []string
-	for _, entry := range must(os.ReadDir(filepath.Join(root, "docs", "runbooks")))(t) {
+	for _, entry := range lab.Must(os.ReadDir(filepath.Join(root, "docs", "runbooks")))(t) {
 		got = append(got, entry.Name())
 	}
 	slices.Sort(want)

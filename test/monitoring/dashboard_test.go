@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // dashboard is what of Grafana's JSON can be wrong without Grafana noticing.
@@ -44,7 +46,7 @@ type target struct {
 func theDashboard(t *testing.T) dashboard {
 	t.Helper()
 	var d dashboard
-	check(t, json.Unmarshal([]byte(read(t, root, "charts", operator, "files", "dashboard.json")), &d))
+	lab.Check(t, json.Unmarshal([]byte(read(t, root, "charts", operator, "files", "dashboard.json")), &d))
 	if len(d.Panels) == 0 {
 		t.Fatal("the dashboard has no panels")
 	}
@@ -145,7 +147,7 @@ func (s *scene) expectVariables() {
 			continue
 		}
 		var values []string
-		check(s.T, s.decode("/api/v1/label/"+parts[2]+"/values", url.Values{"match[]": {asGrafana(parts[1], 0)}}, &values))
+		lab.Check(s.T, s.decode("/api/v1/label/"+parts[2]+"/values", url.Values{"match[]": {asGrafana(parts[1], 0)}}, &values))
 		if got := strings.Join(values, " "); got != want[variable.Name] {
 			s.Errorf("variable %s offers %s, want %s", variable.Name, got, want[variable.Name])
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestThePrometheusOperatorsKindsTakeOurObjects has an API server that knows the real kinds look at what the chart and
@@ -21,11 +21,10 @@ func TestThePrometheusOperatorsKindsTakeOurObjects(t *testing.T) {
 		t.Skip("it starts a control plane")
 	}
 	t.Parallel()
-	cluster := must(testcluster.Start())(t)
-	t.Cleanup(func() { check(t, cluster.Stop()) })
+	cluster := lab.RunCluster(t)
 	kubectl := func(args ...string) string {
 		t.Helper()
-		return must(cluster.Kubectl(t.Context(), args...))(t)
+		return lab.Must(cluster.Kubectl(t.Context(), args...))(t)
 	}
 	for _, kind := range []string{"servicemonitors", "prometheusrules"} {
 		file := filepath.Join(kinds(t), "monitoring.coreos.com_"+kind+".yaml")
@@ -52,7 +51,7 @@ func TestThePrometheusOperatorsKindsTakeOurObjects(t *testing.T) {
 	for _, spoiled := range [][2]string{{"honorLabels:", "honourLabels:"}, {"scheme: https", "scheme: ssh"}} {
 		file := filepath.Join(t.TempDir(), "servicemonitor.yaml")
 		text := read(t, root, "config", "prometheus", "servicemonitor.yaml")
-		check(t, os.WriteFile(file, []byte(strings.Replace(text, spoiled[0], spoiled[1], 1)), 0o600))
+		lab.Check(t, os.WriteFile(file, []byte(strings.Replace(text, spoiled[0], spoiled[1], 1)), 0o600))
 		if out, err := cluster.Kubectl(t.Context(), append(apply, "--filename", file)...); err == nil {
 			t.Errorf("with %s: %s", spoiled[1], out)
 		}
@@ -69,7 +68,7 @@ func TestTheServiceMonitorsFindTheirServices(t *testing.T) {
 		"chart":  helm(t),
 	} {
 		monitor, service := find(t, objects, "ServiceMonitor"), find(t, objects, "Service")
-		labels := must(nested(monitor, "spec", "selector", "matchLabels"))(t).(map[string]any)
+		labels := lab.Must(nested(monitor, "spec", "selector", "matchLabels"))(t).(map[string]any)
 		for label, value := range labels {
 			if service.GetLabels()[label] != value {
 				t.Errorf("%s: the Service %s is not labelled %s=%s", name, service.GetName(), label, value)
@@ -78,8 +77,8 @@ func TestTheServiceMonitorsFindTheirServices(t *testing.T) {
 		if len(labels) == 0 || service.GetNamespace() != monitor.GetNamespace() || service.GetName() != operator+"-metrics" {
 			t.Errorf("%s: labels %v, the Service is %s/%s", name, labels, service.GetNamespace(), service.GetName())
 		}
-		endpoint := must(nested(monitor, "spec", "endpoints"))(t).([]any)
-		port := must(nested(service, "spec", "ports"))(t).([]any)[0].(map[string]any)["name"]
+		endpoint := lab.Must(nested(monitor, "spec", "endpoints"))(t).([]any)
+		port := lab.Must(nested(service, "spec", "ports"))(t).([]any)[0].(map[string]any)["name"]
 		if len(endpoint) != 1 || endpoint[0].(map[string]any)["port"] != port {
 			t.Errorf("%s: endpoints %v, the Service's port is %v", name, endpoint, port)
 		}
@@ -101,7 +100,7 @@ func nested(object *unstructured.Unstructured, fields ...string) (any, error) {
 // kinds returns a folder with the CRDs of the Prometheus operator.
 func kinds(t *testing.T) string {
 	t.Helper()
-	generator := strings.TrimSpace(run(t, "go", "tool", "-modfile=hack/tools/go.mod", "-n", "controller-gen"))
+	generator := strings.TrimSpace(lab.Output(t, "go", "tool", "-modfile=hack/tools/go.mod", "-n", "controller-gen"))
 	folder := t.TempDir()
 	command := exec.CommandContext(t.Context(), generator, "crd:ignoreUnexportedFields=true", "output:crd:dir="+folder,
 		"paths=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 var picture = flag.String("picture", "", "draw the dashboard into this PNG `file`, after 16 minutes of tokens that live for 5; it needs npm")
@@ -44,7 +45,7 @@ func TestPicture(t *testing.T) {
 	at(9 * time.Minute)
 	s.payu.ClearFaults()
 	at(11 * time.Minute)
-	s.replicas[must(s.leader())(t)].kill()
+	s.replicas[lab.Must(s.leader())(t)].Kill()
 	at(13 * time.Minute)
 	s.payu.SetLatency(700 * time.Millisecond)
 	at(16 * time.Minute)
@@ -63,8 +64,8 @@ func (s *scene) ready(token *v1alpha1.PayUToken) error {
 func (s *scene) draw(file string) {
 	s.Helper()
 	folder := s.TempDir()
-	check(s.T, os.CopyFS(folder, os.DirFS(filepath.Join(root, "hack", "dashboard-picture"))))
-	dashboard := must(filepath.Abs(filepath.Join(root, "charts", operator, "files", "dashboard.json")))(s.T)
+	lab.Check(s.T, os.CopyFS(folder, os.DirFS(filepath.Join(root, "hack", "dashboard-picture"))))
+	dashboard := lab.Must(filepath.Abs(filepath.Join(root, "charts", operator, "files", "dashboard.json")))(s.T)
 	for _, command := range [][]string{
 		{"npm", "ci", "--no-audit", "--no-fund"},
 		{"node", "draw.mjs", dashboard, s.url, fmt.Sprint(s.began.Unix()), file},

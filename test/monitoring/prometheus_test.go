@@ -12,6 +12,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // contract is the metrics that users may rely on, with their labels, le left out.
@@ -74,7 +75,7 @@ func (s *scene) expectContract() {
 		return nil
 	})
 	var list []map[string]string
-	check(s.T, s.decode("/api/v1/series", url.Values{"match[]": {`{__name__=~"payu_.*"}`}}, &list))
+	lab.Check(s.T, s.decode("/api/v1/series", url.Values{"match[]": {`{__name__=~"payu_.*"}`}}, &list))
 	got := map[string][]string{}
 	for _, labels := range list {
 		name := labels["__name__"]
@@ -139,7 +140,7 @@ func (s *scene) expectAlerts() {
 // expectSelected wants each metric that an alert or the dashboard selects to be one that Prometheus has.
 func (s *scene) expectSelected() {
 	var known []string
-	check(s.T, s.decode("/api/v1/label/__name__/values", nil, &known))
+	lab.Check(s.T, s.decode("/api/v1/label/__name__/values", nil, &known))
 	expected := map[string]string{}
 	for _, alert := range alerts(s.T) {
 		expected[alert.Alert] = alert.Expr
@@ -164,8 +165,8 @@ func (s *scene) expectSelected() {
 
 // expectTakeover kills the leader, and wants Prometheus to see the other one lead, without a gap in what is known of tokens.
 func (s *scene) expectTakeover() {
-	first := must(s.leader())(s.T)
-	s.replicas[first].kill()
+	first := lab.Must(s.leader())(s.T)
+	s.replicas[first].Kill()
 	s.await("the other replica leads", func() error {
 		now, err := s.leader()
 		if err == nil && now == first {
@@ -173,7 +174,7 @@ func (s *scene) expectTakeover() {
 		}
 		return err
 	})
-	gaps := must(s.query(`count_over_time((count(max by (namespace, name) (payu_token_ready)) != 4)[20s:1s])`))(s.T)
+	gaps := lab.Must(s.query(`count_over_time((count(max by (namespace, name) (payu_token_ready)) != 4)[20s:1s])`))(s.T)
 	if len(gaps) > 0 {
 		s.Errorf("tokens were out of sight for %v s", gaps)
 	}

@@ -2,6 +2,7 @@ package monitoring_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -13,7 +14,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,20 +26,18 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
-)
 
-// patience is how long to wait for something promised.
-const patience = 2 * time.Minute
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
+)
 
 // scene is a cluster with two replicas of the operator, installed from config/default, a PayU, and a Prometheus that is
 // configured as docs/monitoring.md says.
 type scene struct {
 	*testing.T
-	cluster  *testcluster.Cluster
+	cluster  *lab.Cluster
 	payu     *payutest.Running
-	replicas map[string]*process // by the names of their pods
-	url      string              // Prometheus
+	replicas map[string]*lab.RunningOperator // by the names of their pods
+	url      string                          // Prometheus
 	began    time.Time
 }
 
@@ -52,11 +50,8 @@ type timing struct {
 
 func play(t *testing.T, timing timing) *scene {
 	t.Helper()
-	s := &scene{T: t, began: time.Now(), replicas: map[string]*process{}}
-	s.cluster = must(testcluster.Start())(t)
-	t.Cleanup(func() { check(t, s.cluster.Stop()) })
+	s := &scene{T: t, began: time.Now(), cluster: lab.RunCluster(t), replicas: map[string]*lab.RunningOperator{}}
 	s.payu = payutest.Run(t, payutest.Config{TokenTTL: timing.tokenLife, Latency: 20 * time.Millisecond})
-	s.kubectl("apply", "--kustomize", filepath.Join(root, "config", "default"))
 	s.startOperator(timing.margin)
 	s.startPrometheus(timing.scrape)
 	return s
@@ -64,22 +59,20 @@ func play(t *testing.T, timing timing) *scene {
 
 func (s *scene) kubectl(args ...string) string {
 	s.Helper()
-	return must(s.cluster.Kubectl(s.Context(), args...))(s.T)
+	return lab.Must(s.cluster.Kubectl(s.Context(), args...))(s.T)
 }
 
 // startOperator starts two replicas as the ServiceAccount of config/default. There is no node, and thus no controller that
 // would make EndpointSlices of their pods.
 func (s *scene) startOperator(margin time.Duration) {
 	s.Helper()
-	binary := filepath.Join(s.TempDir(), "manager")
-	run(s.T, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", binary, "./cmd/manager") // of what make build has compiled
-	account := must(s.cluster.AddServiceAccount(operator, operator))(s.T)
+	account := lab.Must(s.cluster.Install(s.Context()))(s)
 	host := hostAddress(s.T)
 	for i := range 2 {
-		metrics, name := freeAddress(s.T, host), fmt.Sprintf("%s-%c", operator, 'a'+i)
-		s.replicas[name] = start(s.T, name, binary, "--kubeconfig="+account.Kubeconfig,
-			"--leader-elect", "--leader-election-namespace="+operator, "--metrics-bind-address="+metrics, "--health-probe-bind-address=0",
-			"--test-base-url="+s.payu.URL, "--production-base-url="+s.payu.URL, "--ca-file="+s.payu.CAFile, "--propagation-margin="+margin.String())
+		metrics, name := lab.Must(lab.FreeAddressOf(host))(s), fmt.Sprintf("%s-%c", operator, 'a'+i)
+		s.replicas[name] = lab.LaunchOperator(s.T, nil, account.Kubeconfig, append(lab.Asking(s.payu), "--production-base-url="+s.payu.URL,
+			"--leader-elect", "--leader-election-namespace="+operator, "--metrics-bind-address="+metrics, "--metrics-secure=true",
+			"--propagation-margin="+margin.String())...)
 		s.addEndpoint(name, metrics)
 	}
 }
@@ -87,8 +80,8 @@ func (s *scene) startOperator(margin time.Duration) {
 func (s *scene) addEndpoint(name, address string) {
 	s.Helper()
 	host, port, _ := net.SplitHostPort(address)
-	number := must(strconv.Atoi(port))(s.T)
-	check(s.T, s.cluster.Client.Create(s.Context(), &discoveryv1.EndpointSlice{
+	number := lab.Must(strconv.Atoi(port))(s.T)
+	lab.Check(s.T, s.cluster.Client.Create(s.Context(), &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: operator, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: operator + "-metrics"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: operator, Name: name}}},
@@ -101,8 +94,8 @@ func (s *scene) startPrometheus(interval time.Duration) {
 	s.Helper()
 	folder := s.TempDir()
 	ca, token := filepath.Join(folder, "ca.crt"), filepath.Join(folder, "token")
-	check(s.T, os.WriteFile(ca, s.cluster.Config.CAData, 0o600))
-	check(s.T, os.WriteFile(token, []byte(s.prometheusToken()), 0o600))
+	lab.Check(s.T, os.WriteFile(ca, s.cluster.Config.CAData, 0o600))
+	lab.Check(s.T, os.WriteFile(token, []byte(s.prometheusToken()), 0o600))
 
 	var config map[string]any
 	s.documented("scrape_configs:", &config)
@@ -111,13 +104,13 @@ func (s *scene) startPrometheus(interval time.Duration) {
 	discovery["api_server"], discovery["tls_config"] = s.cluster.Config.Host, map[string]any{"ca_file": ca}
 	discovery["authorization"], job["authorization"] = map[string]any{"credentials_file": token}, map[string]any{"credentials_file": token}
 	config["global"] = map[string]any{"scrape_interval": interval.String(), "evaluation_interval": interval.String()}
-	config["rule_files"] = []string{filepath.Join(must(filepath.Abs(root))(s.T), "charts", operator, "files", "alerts.yaml")}
+	config["rule_files"] = []string{filepath.Join(lab.Must(filepath.Abs(root))(s.T), "charts", operator, "files", "alerts.yaml")}
 	file := filepath.Join(folder, "prometheus.yml")
 	write(s.T, file, config)
 
-	address := freeAddress(s.T, "127.0.0.1")
+	address := lab.Must(lab.FreeAddress())(s)
 	s.url = "http://" + address
-	start(s.T, "prometheus", tool(s.T, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+address)
+	s.launch(exec.Command(tool(s.T, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+address))
 	s.await("Prometheus is ready", func() error {
 		_, err := s.get("/-/ready", nil)
 		return err
@@ -128,7 +121,7 @@ func (s *scene) startPrometheus(interval time.Duration) {
 func (s *scene) prometheusToken() string {
 	s.Helper()
 	file := filepath.Join(s.TempDir(), "rbac.yaml")
-	check(s.T, os.WriteFile(file, []byte(block(s.T, "kind: ClusterRoleBinding")), 0o600))
+	lab.Check(s.T, os.WriteFile(file, []byte(block(s.T, "kind: ClusterRoleBinding")), 0o600))
 	s.kubectl("create", "namespace", "monitoring")
 	s.kubectl("create", "serviceaccount", "prometheus", "--namespace=monitoring")
 	s.kubectl("apply", "--filename", file)
@@ -138,7 +131,7 @@ func (s *scene) prometheusToken() string {
 // documented decodes the example of docs/monitoring.md that holds a text.
 func (s *scene) documented(text string, into any) {
 	s.Helper()
-	check(s.T, yaml.Unmarshal([]byte(block(s.T, text)), into))
+	lab.Check(s.T, yaml.Unmarshal([]byte(block(s.T, text)), into))
 }
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
@@ -163,10 +156,7 @@ func (s *scene) merchant(namespace, name string) {
 	if client.IgnoreAlreadyExists(err) != nil {
 		s.Fatal(err)
 	}
-	check(s.T, s.cluster.Client.Create(s.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		StringData: map[string]string{"client_id": name, "client_secret": name + "-secret"},
-	}))
+	lab.Check(s.T, s.cluster.Client.Create(s.Context(), lab.NewCredentials(namespace, name, name, name+"-secret")))
 }
 
 // ask creates a PayUToken of a merchant of its own.
@@ -174,12 +164,8 @@ func (s *scene) ask(environment v1alpha1.Environment, namespace, name string) *v
 	s.Helper()
 	merchant := name + "-merchant"
 	s.merchant(namespace, merchant)
-	token := &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.PayUTokenSpec{Environment: environment, Scopes: []v1alpha1.Scope{"create_payment_links"},
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(merchant)}},
-	}
-	check(s.T, s.cluster.Client.Create(s.Context(), token))
+	token := lab.NewToken(namespace, name, lab.Of(environment), lab.With(merchant), lab.For("create_payment_links"))
+	lab.Check(s.T, s.cluster.Client.Create(s.Context(), token))
 	return token
 }
 
@@ -267,71 +253,31 @@ func (s *scene) leader() (string, error) {
 // await tries until there is no error.
 func (s *scene) await(promise string, try func() error) {
 	s.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.Fatalf("not seen within %s: %s: %v", patience, promise, err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	lab.Check(s, lab.AwaitEvery(s.Context(), 100*time.Millisecond, lab.Patience, promise, func(context.Context) error { return try() }))
 }
 
-// process is a program that runs until the test ends.
-type process struct {
-	cmd   *exec.Cmd
-	log   bytes.Buffer
-	ended chan struct{}
-}
-
-func start(t *testing.T, name, path string, args ...string) *process {
-	t.Helper()
-	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	check(t, p.cmd.Start())
-	go func() {
-		p.cmd.Wait()
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		p.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-p.ended:
-		case <-time.After(patience):
-			p.kill()
-		}
-		if t.Failed() {
-			lines := strings.Split(strings.TrimSpace(p.log.String()), "\n")
-			t.Logf("the log of %s ends with:\n%s", name, strings.Join(lines[max(0, len(lines)-8):], "\n"))
+// launch runs a program until the test ends.
+func (s *scene) launch(program *exec.Cmd) {
+	s.Helper()
+	var said bytes.Buffer
+	program.Stdout, program.Stderr = &said, &said
+	p := lab.Must(lab.Launch(program))(s)
+	s.Cleanup(func() {
+		lab.Check(s, p.Stop(lab.Patience))
+		if s.Failed() {
+			s.Logf("%s said:\n%s", program, &said)
 		}
 	})
-	return p
-}
-
-// kill ends the program as a node that fails does.
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	<-p.ended
 }
 
 // hostAddress is an address of this machine that may stand in an EndpointSlice: not a loopback address.
 func hostAddress(t *testing.T) string {
 	t.Helper()
-	for _, address := range must(net.InterfaceAddrs())(t) {
+	for _, address := range lab.Must(net.InterfaceAddrs())(t) {
 		if network, ok := address.(*net.IPNet); ok && network.IP.IsGlobalUnicast() && network.IP.To4() != nil {
 			return network.IP.String()
 		}
 	}
 	t.Skip("this machine has no IPv4 address but its loopback address, which Kubernetes does not let into EndpointSlices")
 	return ""
-}
-
-func freeAddress(t *testing.T, host string) string {
-	t.Helper()
-	l := must(net.Listen("tcp", net.JoinHostPort(host, "0")))(t)
-	defer l.Close()
-	return l.Addr().String()
 }

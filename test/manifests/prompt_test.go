@@ -1,24 +1,16 @@
-package chart_test
+package manifests_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -43,7 +35,7 @@ func TestThePolicyIsThatOfConfig(t *testing.T) {
 	if diff := cmp.Diff(want, policy.Object["spec"]); diff != "" {
 		t.Errorf("the policy differs: run make generate (-config +chart):\n%s", diff)
 	}
-	if rest := string(must(policy.MarshalJSON())(t)) + string(must(binding.MarshalJSON())(t)); strings.Contains(rest, "param") {
+	if rest := string(lab.Must(policy.MarshalJSON())(t)) + string(lab.Must(binding.MarshalJSON())(t)); strings.Contains(rest, "param") {
 		t.Errorf("the policy has a parameter, and the chart has none:\n%s", rest)
 	}
 
@@ -74,7 +66,7 @@ func TestRightToPatchPods(t *testing.T) {
 		find(t, rendered, "RoleBinding", name, watched)
 	}
 	for _, role := range ofKind(rendered, "ClusterRole") {
-		if strings.Contains(string(must(role.MarshalJSON())(t)), `"pods"`) {
+		if strings.Contains(string(lab.Must(role.MarshalJSON())(t)), `"pods"`) {
 			t.Errorf("the ClusterRole %s is about pods, although namespaces to watch are named", role.GetName())
 		}
 	}
@@ -108,11 +100,11 @@ func TestPoliciesDoNotCollide(t *testing.T) {
 	t.Parallel()
 	taken := map[string]string{}
 	for _, in := range []string{"a", "b"} {
-		out := must(helm(t, "template", release, chart, "--namespace", in, "--kube-version", "1.30.0", "--set",
+		out := lab.Must(helm(t, "template", release, chart, "--namespace", in, "--kube-version", "1.30.0", "--set",
 			"crds.install=false,watchNamespaces={"+in+"},rbac.aggregateRoles=false,metrics.secure=false,promptDelivery.enabled=true"))(t)
-		objects := parse(t, out)
+		objects := lab.Objects(t, out)
 		for _, object := range objects {
-			key := fmt.Sprintf("%s %s/%s", object.GetKind(), object.GetNamespace(), object.GetName())
+			key := key(object)
 			if other, is := taken[key]; is {
 				t.Errorf("the releases in the namespaces %s and %s share %s", other, in, key)
 			}
@@ -126,68 +118,39 @@ func TestPoliciesDoNotCollide(t *testing.T) {
 
 // testPromptDelivery installs the chart, and tries out what its account may do to a pod: with a ClusterRole, with Roles, and in a
 // release whose policy was applied as the README says.
-func testPromptDelivery(t *testing.T, c *testcluster.Cluster) {
-	pod := createPod(t, c, "shop")
+func testPromptDelivery(t *testing.T, c *lab.Cluster) {
+	createPod(t, c, "shop")
 	run := func(args ...string) string {
 		t.Helper()
-		return must(helm(t, append(args, "--namespace", namespace)...))(t)
+		return lab.Must(helm(t, append(args, "--namespace", namespace)...))(t)
 	}
 	installed := []string{release, chart, "--kubeconfig", c.Kubeconfig, "--values", filepath.Join("testdata", "values", "prompt.yaml")}
-	robot := must(c.AddServiceAccount(namespace, "payu-robot"))(t)
+	robot := lab.Must(c.AddServiceAccount(namespace, "payu-robot"))(t)
 
 	run(append([]string{"install", "--take-ownership"}, installed...)...)
 	expectMay(t, robot, true, "default", "patch", "", "pods", "")
-	expectFenced(t, robot, pod)
+	expectFenced(t, robot, "shop")
 
 	run(append([]string{"upgrade", "--set", "watchNamespaces={shop}"}, installed...)...)
 	expectMay(t, robot, false, "default", "patch", "", "pods", "")
-	expectFenced(t, robot, pod)
+	expectFenced(t, robot, "shop")
 
 	run(append([]string{"upgrade", "--set", "promptDelivery.createPolicy=false"}, installed...)...)
-	await(t, "a pod to be labelled without a policy", func() error { return annotateAndLabel(t, robot, pod) })
+	await(t, "a pod to be labelled without a policy", func() error { return label(t, robot, "shop") })
 	policy := run("template", release, chart, "--kube-version", "1.30.0", "--values", filepath.Join("testdata", "values", "prompt.yaml"),
 		"--show-only", "templates/promptdelivery.yaml")
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	check(t, os.WriteFile(file, []byte(policy), 0o600))
-	must(c.Kubectl(t.Context(), "apply", "--filename", file))(t)
-	expectFenced(t, robot, pod)
-	must(c.Kubectl(t.Context(), "delete", "--filename", file))(t)
+	lab.Check(t, os.WriteFile(file, []byte(policy), 0o600))
+	lab.Must(c.Kubectl(t.Context(), "apply", "--filename", file))(t)
+	expectFenced(t, robot, "shop")
+	lab.Must(c.Kubectl(t.Context(), "delete", "--filename", file))(t)
 
 	run("uninstall", release, "--kubeconfig", c.Kubeconfig)
 	expectMay(t, robot, false, "shop", "patch", "", "pods", "")
 }
 
-// expectFenced wants an account to be able to set the one annotation of a pod, and a policy to keep it from all else.
-func expectFenced(t *testing.T, user *testcluster.User, pod *corev1.Pod) {
-	t.Helper()
-	await(t, "the policy", func() error {
-		if err := annotateAndLabel(t, user, pod); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "may not change the labels") {
-			return fmt.Errorf("a label is not refused by the policy: %w", err)
-		}
-		return nil
-	})
-	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"auth.payu.in/token-written-at": "2026-11-26T17:00:00.000000001Z"}}}`))
-	check(t, user.Client.Patch(t.Context(), nameOf(pod), patch, client.FieldOwner(release)))
-}
-
-// annotateAndLabel asks for a label beside the annotation, in a dry run: who manages more of a pod than the annotation is refused that, too.
-func annotateAndLabel(t *testing.T, user *testcluster.User, pod *corev1.Pod) error {
-	t.Helper()
-	patch := client.RawPatch(types.MergePatchType, []byte(
-		`{"metadata": {"labels": {"other": "set"}, "annotations": {"auth.payu.in/token-written-at": "2026-11-26T17:00:00Z"}}}`))
-	return user.Client.Patch(t.Context(), nameOf(pod), patch, client.FieldOwner(release), client.DryRunAll)
-}
-
-// nameOf returns what names a pod in a request, without what was read of it.
-func nameOf(pod *corev1.Pod) client.Object {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-	object.SetNamespace(pod.Namespace)
-	object.SetName(pod.Name)
-	return object
-}
-
-func createPod(t *testing.T, c *testcluster.Cluster, in string) *corev1.Pod {
+// createPod creates a pod as the strictest Pod Security wants it.
+func createPod(t *testing.T, c *lab.Cluster, in string) {
 	t.Helper()
 	pod := &unstructured.Unstructured{Object: map[string]any{
 		"metadata": map[string]any{"namespace": in, "name": "app"},
@@ -198,18 +161,5 @@ func createPod(t *testing.T, c *testcluster.Cluster, in string) *corev1.Pod {
 				"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []any{"ALL"}}}}},
 		}}}
 	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-	check(t, c.Client.Create(t.Context(), pod))
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: in, Name: "app"}}
-}
-
-// await repeats an attempt until it succeeds: the API server takes a moment to know new roles and policies.
-func await(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	}); err != nil {
-		t.Fatalf("%s: %v", what, last)
-	}
+	lab.Check(t, c.Client.Create(t.Context(), pod))
 }

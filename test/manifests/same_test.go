@@ -1,6 +1,7 @@
-package install_test
+package manifests_test
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestTheChartSaysTheSame compares all objects whole, but for what is Helm's own.
@@ -28,9 +31,9 @@ func TestTheChartSaysTheSame(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ours := normal(t, kustomize(t, test.folder), defaults)
+			ours := normalized(t, lab.Kustomize(t, test.folder), defaults)
 			delete(ours, "Namespace /"+operator) // Helm's users make it with --create-namespace
-			theirs := normal(t, helm(t, append(test.values, "--set", "networkPolicy.enabled=true")...), defaults)
+			theirs := normalized(t, helmObjects(t, append(test.values, "--set", "networkPolicy.enabled=true")...), defaults)
 			for _, name := range names(theirs, ours) {
 				if diff := cmp.Diff(theirs[name], ours[name]); diff != "" {
 					t.Errorf("%s (-chart +kustomize):\n%s", name, diff)
@@ -44,9 +47,9 @@ func TestTheChartSaysTheSame(t *testing.T) {
 func addNamespace(t *testing.T, namespace string) string {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config")
-	check(t, os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))))
+	lab.Check(t, os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))))
 	overlay := filepath.Join(config, "namespaced")
-	check(t, os.CopyFS(filepath.Join(overlay, namespace), os.DirFS(filepath.Join(overlay, "shop"))))
+	lab.Check(t, os.CopyFS(filepath.Join(overlay, namespace), os.DirFS(filepath.Join(overlay, "shop"))))
 	replace(t, filepath.Join(overlay, namespace, "kustomization.yaml"), "namespace: shop", "namespace: "+namespace)
 	list := filepath.Join(overlay, "kustomization.yaml")
 	replace(t, list, "\n- shop\n", "\n- shop\n- "+namespace+"\n")
@@ -54,9 +57,9 @@ func addNamespace(t *testing.T, namespace string) string {
 	return overlay
 }
 
-// normal returns the objects by their names: without the labels and annotations that tell who rendered them, and the
+// normalized returns the objects by their names: without the labels and annotations that tell who rendered them, and the
 // Deployment with its flags as flagsOf has them.
-func normal(t *testing.T, objects []*unstructured.Unstructured, defaults map[string]string) map[string]any {
+func normalized(t *testing.T, objects []*unstructured.Unstructured, defaults map[string]string) map[string]any {
 	t.Helper()
 	byName := map[string]any{}
 	for _, object := range objects {
@@ -65,10 +68,10 @@ func normal(t *testing.T, objects []*unstructured.Unstructured, defaults map[str
 		forgetRelease(object.Object)
 		if object.GetKind() == "Deployment" {
 			containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
-			check(t, err)
+			lab.Check(t, err)
 			container := containers[0].(map[string]any)
 			container["args"] = flagsOf(container["args"].([]any), defaults)
-			check(t, unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"))
+			lab.Check(t, unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"))
 		}
 		byName[key(object)] = object.Object
 	}
@@ -128,9 +131,23 @@ func flagsOf(args []any, defaults map[string]string) map[string]any {
 func flagDefaults(t *testing.T) map[string]string {
 	t.Helper()
 	defaults := map[string]string{"--leader-election-namespace": operator} // that of the pod
-	help := run(t, "go", "run", "./cmd/manager", "--help")
+	help := lab.Output(t, lab.Must(lab.Program("manager"))(t), "--help")
 	for _, flag := range regexp.MustCompile(`(?m)^ +(--[a-z-]+) .*\(default "?([^")\n]*)"?\)$`).FindAllStringSubmatch(help, -1) {
 		defaults[flag[1]] = strings.Replace(flag[2], "m0s", "m", 1)
 	}
 	return defaults
+}
+
+// key tells an object from all others.
+func key(object *unstructured.Unstructured) string {
+	return fmt.Sprintf("%s %s/%s", object.GetKind(), object.GetNamespace(), object.GetName())
+}
+
+func replace(t *testing.T, file, old, new string) {
+	t.Helper()
+	content := string(lab.Must(os.ReadFile(file))(t))
+	if strings.Count(content, old) != 1 {
+		t.Fatalf("%s holds %q %d times", file, old, strings.Count(content, old))
+	}
+	lab.Check(t, os.WriteFile(file, []byte(strings.Replace(content, old, new, 1)), 0o600))
 }

@@ -1,17 +1,4 @@
-// Package testcluster runs a real Kubernetes API server, with etcd and the CRD of the PayUToken. It is the cluster of the
-// tests and of the demo:
-//
-//	cluster, err := testcluster.Start()
-//	defer cluster.Stop()
-//	namespace, err := cluster.Namespace(ctx)
-//	err = cluster.Client.Create(ctx, ...)
-//
-// The programs are those of the folder KUBEBUILDER_ASSETS or, where it is not set, of the folder that
-// hack/controlplane/assets prints. No controller manager and no node run: nothing collects garbage, completes the
-// deletion of a namespace or starts pods.
-//
-// A program that dies before it calls [Cluster.Stop] leaves kube-apiserver and etcd behind.
-package testcluster
+package lab
 
 import (
 	"context"
@@ -21,19 +8,25 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// patience is how long kube-apiserver and etcd may take to start, or to stop. On an idle machine, a few seconds suffice.
-const patience = 2 * time.Minute
-
-// Cluster is a running control plane, with the rights of its administrator.
+// Cluster is a real Kubernetes API server with etcd and the CRD of the PayUToken, and the rights of its administrator.
+//
+// The programs are those of the folder KUBEBUILDER_ASSETS or, where it is not set, of the folder that
+// hack/controlplane/assets prints. No controller manager and no node run: nothing collects garbage, completes the
+// deletion of a namespace or starts pods.
+//
+// A program that dies before it calls Stop leaves kube-apiserver and etcd behind.
 type Cluster struct {
 	*User
+
+	// AuditLog is the file that the API server of StartAuditedCluster writes.
+	AuditLog string
 
 	env *envtest.Environment
 	dir string // certificates, etcd's data, kubeconfig files: what must survive a restart of a process
@@ -41,10 +34,20 @@ type Cluster struct {
 	adding sync.Mutex
 }
 
-// Start starts a control plane on free ports and installs the CRDs of config/crd/bases. The flags, if any, are
+// StartCluster starts a control plane on free ports and installs the CRDs of config/crd/bases. The flags, if any, are
 // kube-apiserver's, for example "audit-log-path=/tmp/audit.log". The caller must call Stop.
-func Start(apiServerFlags ...string) (*Cluster, error) {
-	root, err := moduleRoot()
+func StartCluster(apiServerFlags ...string) (*Cluster, error) {
+	return startCluster("", apiServerFlags)
+}
+
+// StartAuditedCluster is StartCluster with an audit log of the requests of some users. That costs the API server time, and so the
+// log holds nothing of others. whom is a line of a rule, for example `userGroups: ["system:serviceaccounts"]`.
+func StartAuditedCluster(whom string, apiServerFlags ...string) (*Cluster, error) {
+	return startCluster(whom, apiServerFlags)
+}
+
+func startCluster(audited string, flags []string) (*Cluster, error) {
+	root, err := Root()
 	if err != nil {
 		return nil, err
 	}
@@ -52,16 +55,45 @@ func Start(apiServerFlags ...string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "testcluster-")
+	dir, err := os.MkdirTemp("", "lab-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, env: environment(root, assets, dir)}
-	c.configure(apiServerFlags)
-	if err := c.start(); err != nil {
+	c := &Cluster{dir: dir, env: environment(root, assets, dir), AuditLog: filepath.Join(dir, "audit.log")}
+	if audited != "" {
+		err = c.audit(audited)
+	}
+	c.configure(flags)
+	if err = errors.Join(err, c.start()); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
+}
+
+// RunCluster starts a control plane for the duration of a test.
+func RunCluster(t testing.TB) *Cluster {
+	t.Helper()
+	c := Must(StartCluster())(t)
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// Install applies config/default, and returns the operator's ServiceAccount.
+func (c *Cluster) Install(ctx context.Context) (*User, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := Within(ctx, Patience, "kubectl applies config/default")
+	defer cancel()
+	if _, err := c.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config", "default")); err != nil {
+		return nil, err
+	}
+	return c.AddServiceAccount(OperatorName, OperatorName)
 }
 
 // environment names folders and programs. Folders that it names itself, envtest keeps when a process stops.
@@ -71,14 +103,31 @@ func environment(root, assets, dir string) *envtest.Environment {
 		UseExistingCluster:       &existing,
 		CRDDirectoryPaths:        []string{filepath.Join(root, "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: patience,
-		ControlPlaneStopTimeout:  patience,
+		ControlPlaneStartTimeout: Patience,
+		ControlPlaneStopTimeout:  Patience,
 		ControlPlane: envtest.ControlPlane{
 			APIServer:   &envtest.APIServer{Path: filepath.Join(assets, "kube-apiserver"), CertDir: dir},
 			Etcd:        &envtest.Etcd{Path: filepath.Join(assets, "etcd"), DataDir: filepath.Join(dir, "etcd")},
 			KubectlPath: filepath.Join(assets, "kubectl"),
 		},
 	}
+}
+
+const auditPolicy = `
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  %s
+- level: None
+`
+
+// audit has the API server write what some users request.
+func (c *Cluster) audit(whom string) error {
+	policy := filepath.Join(c.dir, "audit-policy.yaml")
+	c.configure([]string{"audit-policy-file=" + policy, "audit-log-path=" + c.AuditLog})
+	return os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, whom), 0o600)
 }
 
 // configure sets the flags of kube-apiserver. Without a time limit, it would not stop while a watch is open.

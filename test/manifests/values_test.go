@@ -1,4 +1,4 @@
-package chart_test
+package manifests_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestRefusals states what is refused, and that the message names the value and what is wrong with it.
@@ -44,11 +46,11 @@ func TestRefusals(t *testing.T) {
 func TestEveryValueIsDescribed(t *testing.T) {
 	t.Parallel()
 	var schema map[string]any
-	check(t, json.Unmarshal(must(os.ReadFile(filepath.Join(chart, "values.schema.json")))(t), &schema))
-	readme := string(must(os.ReadFile(filepath.Join(chart, "README.md")))(t))
+	lab.Check(t, json.Unmarshal(lab.Must(os.ReadFile(filepath.Join(chart, "values.schema.json")))(t), &schema))
+	readme := string(lab.Must(os.ReadFile(filepath.Join(chart, "README.md")))(t))
 	defaults := parseFile(t, chart, "values.yaml")[0].Object
 	expectDescribed(t, schema, defaults, readme, "")
-	expectComments(t, strings.Split(string(must(os.ReadFile(filepath.Join(chart, "values.yaml")))(t)), "\n"))
+	expectComments(t, strings.Split(string(lab.Must(os.ReadFile(filepath.Join(chart, "values.yaml")))(t)), "\n"))
 }
 
 func expectDescribed(t *testing.T, schema, defaults map[string]any, readme, prefix string) {

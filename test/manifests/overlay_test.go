@@ -1,7 +1,6 @@
-package install_test
+package manifests_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,11 +12,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestPromptDeliveryOnAnAPIServer installs config/prompt-delivery in each way that its comments name, and tries what the operator may do
@@ -27,10 +24,9 @@ func TestPromptDeliveryOnAnAPIServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a control plane")
 	}
-	c := must(testcluster.Start())(t)
-	t.Cleanup(func() { check(t, c.Stop()) })
+	c := lab.RunCluster(t)
 	for _, name := range []string{"shop", "elsewhere"} {
-		check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		lab.Check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 		createPod(t, c, name)
 	}
 	for _, test := range []struct {
@@ -50,10 +46,10 @@ func TestPromptDeliveryOnAnAPIServer(t *testing.T) {
 		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			check(t, client.IgnoreAlreadyExists(c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: test.namespace}})))
+			lab.Check(t, client.IgnoreAlreadyExists(c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: test.namespace}})))
 			folder := overlay(t, test.overlay)
 			expectApplied(t, c, folder)
-			user := must(c.AddServiceAccount(test.namespace, test.account))(t)
+			user := lab.Must(c.AddServiceAccount(test.namespace, test.account))(t)
 			expectFenced(t, user, "shop")
 			if test.inAll {
 				expectFenced(t, user, "elsewhere")
@@ -69,74 +65,56 @@ func TestPromptDeliveryOnAnAPIServer(t *testing.T) {
 func overlay(t *testing.T, kustomizations map[string]string) string {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config")
-	check(t, os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))))
+	lab.Check(t, os.CopyFS(config, os.DirFS(filepath.Join(root, "config"))))
 	for folder, content := range kustomizations {
-		check(t, os.MkdirAll(filepath.Join(config, folder), 0o700))
-		check(t, os.WriteFile(filepath.Join(config, folder, "kustomization.yaml"), []byte(content), 0o600))
+		lab.Check(t, os.MkdirAll(filepath.Join(config, folder), 0o700))
+		lab.Check(t, os.WriteFile(filepath.Join(config, folder, "kustomization.yaml"), []byte(content), 0o600))
 	}
 	return filepath.Join(config, "mine")
 }
 
-func createPod(t *testing.T, c *testcluster.Cluster, namespace string) {
-	t.Helper()
-	check(t, c.Client.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "app"},
-		Spec: corev1.PodSpec{AutomountServiceAccountToken: ptr.To(false), Containers: []corev1.Container{{Name: "app", Image: "app"}}}}))
-}
-
 // annotate sets the annotation of the pod of a namespace, as the operator does.
-func annotate(t *testing.T, user *testcluster.User, namespace string) error {
+func annotate(t *testing.T, user *lab.User, namespace string) error {
 	t.Helper()
 	return patch(t, user, namespace, fmt.Sprintf(`{"metadata": {"annotations": {"auth.payu.in/token-written-at": %q}}}`, time.Now().UTC().Format(time.RFC3339Nano)))
 }
 
 // label sets a label beside it, in a dry run: who manages more of a pod than the annotation is refused that, too.
-func label(t *testing.T, user *testcluster.User, namespace string) error {
+func label(t *testing.T, user *lab.User, namespace string) error {
 	t.Helper()
 	return patch(t, user, namespace, `{"metadata": {"labels": {"other": "set"}, "annotations": {"auth.payu.in/token-written-at": "now"}}}`, client.DryRunAll)
 }
 
-func patch(t *testing.T, user *testcluster.User, namespace, content string, options ...client.PatchOption) error {
+func patch(t *testing.T, user *lab.User, namespace, content string, options ...client.PatchOption) error {
 	t.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "app"}}
 	return user.Client.Patch(t.Context(), pod, client.RawPatch(types.MergePatchType, []byte(content)), append(options, client.FieldOwner(operator))...)
 }
 
-// await repeats an attempt until it succeeds: the API server takes a moment to know new roles and policies.
-func await(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	}); err != nil {
-		t.Fatalf("%s: %v", what, last)
-	}
-}
-
-// expectFenced wants the policy to refuse a label, and the annotation to be accepted.
-func expectFenced(t *testing.T, user *testcluster.User, namespace string) {
+// expectFenced wants an account to be able to set the one annotation of a pod, and a policy to keep it from all else.
+func expectFenced(t *testing.T, user *lab.User, namespace string) {
 	t.Helper()
 	await(t, "the policy", func() error {
-		if err := label(t, user, namespace); err == nil || !strings.Contains(err.Error(), "may not change the labels") {
-			return fmt.Errorf("a label is not refused by it: %w", err)
+		if err := label(t, user, namespace); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "may not change the labels") {
+			return fmt.Errorf("a label is not refused by the policy: %w", err)
 		}
 		return nil
 	})
-	check(t, annotate(t, user, namespace))
+	lab.Check(t, annotate(t, user, namespace))
 }
 
 // expectHarmless removes the ConfigMap that names the account: the fence is gone, and nobody else is kept from changing pods.
-func expectHarmless(t *testing.T, c *testcluster.Cluster, user *testcluster.User, folder string) {
+func expectHarmless(t *testing.T, c *lab.Cluster, user *lab.User, folder string) {
 	t.Helper()
-	objects := kustomize(t, folder)
+	objects := lab.Kustomize(t, folder)
 	var account client.Object
 	for _, object := range objects {
 		if object.GetKind() == "ConfigMap" {
 			account = object
 		}
 	}
-	check(t, c.Client.Delete(t.Context(), account))
+	lab.Check(t, c.Client.Delete(t.Context(), account))
 	await(t, "the fence to be gone", func() error { return label(t, user, "shop") })
-	check(t, label(t, c.User, "shop"))
-	check(t, annotate(t, c.User, "shop"))
+	lab.Check(t, label(t, c.User, "shop"))
+	lab.Check(t, annotate(t, c.User, "shop"))
 }

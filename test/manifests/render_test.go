@@ -1,4 +1,4 @@
-package chart_test
+package manifests_test
 
 import (
 	"os"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 func TestLint(t *testing.T) {
@@ -24,16 +26,16 @@ func TestLint(t *testing.T) {
 }
 
 // TestGolden holds all that is rendered against testdata, but for the CRD, which has a test of its own.
-// go test ./test/chart -run Golden -update writes the files anew.
+// go test ./test/manifests -run Golden -update writes the files anew.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, values := range valueSets {
-		got := must(template(t, values, "--set", "crds.install=false"))(t)
+		got := lab.Must(template(t, values, "--set", "crds.install=false"))(t)
 		file := filepath.Join("testdata", values+".golden.yaml")
 		if *update {
-			check(t, os.WriteFile(file, []byte(got), 0o644))
+			lab.Check(t, os.WriteFile(file, []byte(got), 0o644))
 		}
-		if diff := cmp.Diff(string(must(os.ReadFile(file))(t)), got); diff != "" {
+		if diff := cmp.Diff(string(lab.Must(os.ReadFile(file))(t)), got); diff != "" {
 			t.Errorf("%s is not what is rendered now (-file +rendered; -update writes it):\n%s", file, diff)
 		}
 	}
@@ -61,7 +63,7 @@ func TestRolesAreThoseOfConfig(t *testing.T) {
 	t.Parallel()
 	roles := 0
 	rendered := render(t, "default")
-	for _, file := range must(filepath.Glob("../../config/rbac/*.yaml"))(t) {
+	for _, file := range lab.Must(filepath.Glob("../../config/rbac/*.yaml"))(t) {
 		for _, want := range parseFile(t, file) {
 			if want.GetKind() != "Role" && want.GetKind() != "ClusterRole" {
 				continue
@@ -93,7 +95,7 @@ func TestNamespacedRoles(t *testing.T) {
 		}
 	}
 	for _, role := range ofKind(render(t, "everything"), "ClusterRole") {
-		if text := string(must(role.MarshalJSON())(t)); strings.Contains(text, `"secrets"`) {
+		if text := string(lab.Must(role.MarshalJSON())(t)); strings.Contains(text, `"secrets"`) {
 			t.Errorf("the ClusterRole %s is about Secrets, although namespaces to watch are named", role.GetName())
 		}
 	}
@@ -121,10 +123,7 @@ func ofKind(objects []*unstructured.Unstructured, kinds ...string) []*unstructur
 // and defaults there are: the chart reaches all of them and has the same defaults.
 func TestTheManagerTakesTheFlags(t *testing.T) {
 	t.Parallel()
-	manager := filepath.Join(t.TempDir(), "manager")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", manager, "../../cmd/manager").CombinedOutput(); err != nil {
-		t.Fatalf("building the manager: %v\n%s", err, out)
-	}
+	manager := lab.Must(lab.Program("manager"))(t)
 	reached := map[string]bool{"version": true} // nothing to set
 	for _, values := range valueSets {
 		flags := managerFlags(t, values)
@@ -174,9 +173,9 @@ func managerFlags(t *testing.T, values string) []string {
 		t.Fatalf("%d Deployments", len(deployments))
 	}
 	containers, _, err := unstructured.NestedSlice(deployments[0].Object, "spec", "template", "spec", "containers")
-	check(t, err)
+	lab.Check(t, err)
 	flags, _, err := unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
-	check(t, err)
+	lab.Check(t, err)
 	return flags
 }
 
@@ -190,7 +189,7 @@ func TestShards(t *testing.T) {
 		"one, leases in b": {"template", "one", chart, "--namespace", "a", "--set", "leaderElection.namespace=b"},
 		"two in c, same":   {"template", "one", chart, "--namespace", "c", "--set", "leaderElection.namespace=b"},
 	} {
-		out := must(helm(t, append(args, "--kube-version", "1.29.0")...))(t)
+		out := lab.Must(helm(t, append(args, "--kube-version", "1.29.0")...))(t)
 		lease := strings.Join(regexp.MustCompile(`--leader-election-[a-z]+=\S+`).FindAllString(out, -1), " ")
 		if other, taken := leases[lease]; taken || lease == "" {
 			t.Errorf("%s and %s share the Lease %q", name, other, lease)

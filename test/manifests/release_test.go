@@ -1,4 +1,4 @@
-package install_test
+package manifests_test
 
 import (
 	"os"
@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestAllNameWhatIsReleased holds what users install against where the release workflow pushes it.
@@ -24,8 +26,8 @@ func TestAllNameWhatIsReleased(t *testing.T) {
 	}
 	found := map[string]bool{}
 	for _, pattern := range []string{"README.md", "docs/*.md", "charts/*/*.md", "charts/*/*.yaml", "config/manager/*.yaml", "examples/*/*.yaml"} {
-		for _, file := range must(filepath.Glob(filepath.Join(root, pattern)))(t) {
-			for _, name := range regexp.MustCompile(`ghcr\.io/[\w./-]*\w`).FindAllString(string(must(os.ReadFile(file))(t)), -1) {
+		for _, file := range lab.Must(filepath.Glob(filepath.Join(root, pattern)))(t) {
+			for _, name := range regexp.MustCompile(`ghcr\.io/[\w./-]*\w`).FindAllString(string(lab.Must(os.ReadFile(file))(t)), -1) {
 				if found[name] = true; name != image && name != chart {
 					t.Errorf("%s names %s, which is neither the image %s nor the chart %s", file, name, image, chart)
 				}
@@ -51,7 +53,7 @@ func released(t *testing.T) (image, chart string) {
 // repository is github.com/owner/name, as the module has it.
 func repository(t *testing.T) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, "go", "list", "-m"))
+	return strings.TrimSpace(lab.Output(t, "go", "list", "-m"))
 }
 
 // TestDistHasTheImage makes the manifests of a release.
@@ -59,9 +61,9 @@ func TestDistHasTheImage(t *testing.T) {
 	t.Parallel()
 	const image = "registry.example.com/team/operator:v9.8.7"
 	dist := t.TempDir()
-	run(t, "make", "dist", "IMAGE="+image, "DIST="+dist)
+	lab.Output(t, "make", "dist", "IMAGE="+image, "DIST="+dist)
 	for _, name := range []string{"install.yaml", "install-namespaced.yaml"} {
-		manifest := string(must(os.ReadFile(filepath.Join(dist, name)))(t))
+		manifest := string(lab.Must(os.ReadFile(filepath.Join(dist, name)))(t))
 		if got := regexp.MustCompile(`image: (\S+)`).FindStringSubmatch(manifest); got == nil || got[1] != image {
 			t.Errorf("%s: %v, want %s", name, got, image)
 		}
@@ -70,10 +72,10 @@ func TestDistHasTheImage(t *testing.T) {
 
 func decode(t *testing.T, file string, into any) {
 	t.Helper()
-	check(t, yaml.Unmarshal([]byte(content(t, file)), into))
+	lab.Check(t, yaml.Unmarshal([]byte(content(t, file)), into))
 }
 
 func content(t *testing.T, file string) string {
 	t.Helper()
-	return string(must(os.ReadFile(filepath.Join(root, file)))(t))
+	return string(lab.Must(os.ReadFile(filepath.Join(root, file)))(t))
 }

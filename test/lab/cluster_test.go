@@ -1,4 +1,4 @@
-package testcluster_test
+package lab_test
 
 import (
 	"context"
@@ -16,23 +16,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // TestStory runs one control plane through all that a test may do to it.
 func TestStory(t *testing.T) {
 	ctx := t.Context()
-	cluster := start(t)
+	cluster := lab.RunCluster(t)
 
-	namespace := must(cluster.Namespace(ctx))(t)
-	if second := must(cluster.Namespace(ctx))(t); second == namespace {
+	namespace := lab.Must(cluster.Namespace(ctx))(t)
+	if second := lab.Must(cluster.Namespace(ctx))(t); second == namespace {
 		t.Errorf("two namespaces are named %q", namespace)
 	}
 	if err := cluster.Client.List(ctx, &v1alpha1.PayUTokenList{}); err != nil {
 		t.Errorf("the CRD is not installed: %v", err)
 	}
 
-	reader := must(cluster.AddServiceAccount(namespace, "reader"))(t)
+	reader := lab.Must(cluster.AddServiceAccount(namespace, "reader"))(t)
 	if name := whoami(t, reader); name != "system:serviceaccount:"+namespace+":reader" {
 		t.Errorf("the ServiceAccount is known as %q", name)
 	}
@@ -45,29 +45,29 @@ func TestStory(t *testing.T) {
 	}
 
 	open := watchSecrets(t, cluster)
-	check(t, "restarting the API server under a watch", cluster.RestartAPIServer())
+	lab.Check(t, cluster.RestartAPIServer())
 	for range open.ResultChan() { // ends with the API server
 	}
-	check(t, "reading what was there before the restart", cluster.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret))
+	lab.Check(t, cluster.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret)) // reading what was there before the restart
 	if name := whoami(t, reader); !strings.HasSuffix(name, ":reader") {
 		t.Errorf("after the restart the ServiceAccount is known as %q", name)
 	}
 
-	check(t, "stopping etcd", cluster.StopEtcd())
+	lab.Check(t, cluster.StopEtcd())
 	soon, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if err := cluster.Client.Get(soon, client.ObjectKeyFromObject(secret), secret); err == nil {
 		t.Error("the API server reads a Secret while etcd is down")
 	}
-	check(t, "starting etcd", cluster.StartEtcd())
-	check(t, "reading what was there before the outage", cluster.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret))
+	lab.Check(t, cluster.StartEtcd())
+	lab.Check(t, cluster.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret)) // reading what was there before the outage
 }
 
 func TestStopLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	cluster := must(testcluster.Start("event-ttl=2h"))(t)
-	check(t, "stopping", cluster.Stop())
-	if left := must(filepath.Glob(os.TempDir() + "/*"))(t); len(left) > 0 {
+	cluster := lab.Must(lab.StartCluster("event-ttl=2h"))(t)
+	lab.Check(t, cluster.Stop())
+	if left := lab.Must(filepath.Glob(os.TempDir() + "/*"))(t); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 	if err := cluster.Client.List(t.Context(), &v1alpha1.PayUTokenList{}); err == nil {
@@ -77,43 +77,18 @@ func TestStopLeavesNothing(t *testing.T) {
 
 func TestStartTellsWhatIsMissing(t *testing.T) {
 	t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
-	if _, err := testcluster.Start(); err == nil || !strings.Contains(err.Error(), "etcd") {
+	if _, err := lab.StartCluster(); err == nil || !strings.Contains(err.Error(), "etcd") {
 		t.Errorf("starting without programs: %v", err)
 	}
 }
 
-func start(t *testing.T) *testcluster.Cluster {
+func watchSecrets(t *testing.T, cluster *lab.Cluster) watch.Interface {
 	t.Helper()
-	cluster := must(testcluster.Start())(t)
-	t.Cleanup(func() { check(t, "stopping", cluster.Stop()) })
-	return cluster
+	secrets := lab.Must(kubernetes.NewForConfig(cluster.Config))(t).CoreV1().Secrets(metav1.NamespaceAll)
+	return lab.Must(secrets.Watch(t.Context(), metav1.ListOptions{}))(t)
 }
 
-func watchSecrets(t *testing.T, cluster *testcluster.Cluster) watch.Interface {
+func whoami(t *testing.T, user *lab.User) string {
 	t.Helper()
-	secrets := must(kubernetes.NewForConfig(cluster.Config))(t).CoreV1().Secrets(metav1.NamespaceAll)
-	return must(secrets.Watch(t.Context(), metav1.ListOptions{}))(t)
-}
-
-func whoami(t *testing.T, user *testcluster.User) string {
-	t.Helper()
-	return must(user.Kubectl(t.Context(), "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"))(t)
-}
-
-// must ends the test unless err is nil.
-func must[T any](value T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
-	}
-}
-
-func check(t *testing.T, what string, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
+	return lab.Must(user.Kubectl(t.Context(), "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"))(t)
 }

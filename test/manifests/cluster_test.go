@@ -1,12 +1,12 @@
-package chart_test
+package manifests_test
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,24 +15,19 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-// TestOnAnAPIServer installs, upgrades and uninstalls the chart, after an API server has looked at all value sets.
-func TestOnAnAPIServer(t *testing.T) {
+// TestChartOnAnAPIServer installs, upgrades and uninstalls the chart, after an API server has looked at all value sets.
+func TestChartOnAnAPIServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a control plane")
 	}
-	c := must(testcluster.Start())(t)
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := lab.RunCluster(t)
 	for _, name := range []string{namespace, "shop", "billing", "leases"} {
 		createNamespace(t, c, name)
 	}
@@ -45,32 +40,32 @@ func TestOnAnAPIServer(t *testing.T) {
 }
 
 // createNamespace makes a namespace of the strictest Pod Security.
-func createNamespace(t *testing.T, c *testcluster.Cluster, name string) {
+func createNamespace(t *testing.T, c *lab.Cluster, name string) {
 	t.Helper()
 	labels := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
-	check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}))
+	lab.Check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}))
 }
 
 // applyMonitoring makes the API server know the kinds of the Prometheus operator.
-func applyMonitoring(t *testing.T, c *testcluster.Cluster) {
+func applyMonitoring(t *testing.T, c *lab.Cluster) {
 	t.Helper()
 	file := filepath.Join("testdata", "monitoring.yaml")
-	must(c.Kubectl(t.Context(), "apply", "--filename", file))(t)
-	must(c.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=60s", "--filename", file))(t)
+	lab.Must(c.Kubectl(t.Context(), "apply", "--filename", file))(t)
+	lab.Must(c.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=60s", "--filename", file))(t)
 }
 
 // expectAccepted has the API server look at all objects, strictly, and at a pod of the Deployment.
-func expectAccepted(t *testing.T, c *testcluster.Cluster, values string) {
+func expectAccepted(t *testing.T, c *lab.Cluster, values string) {
 	file := filepath.Join(t.TempDir(), "manifest.yaml")
-	manifest := must(template(t, values))(t)
-	check(t, os.WriteFile(file, []byte(manifest), 0o600))
-	out := must(c.Kubectl(t.Context(), "apply", "--dry-run=server", "--validate=strict", "--filename", file))(t)
-	objects := parse(t, manifest)
+	manifest := lab.Must(template(t, values))(t)
+	lab.Check(t, os.WriteFile(file, []byte(manifest), 0o600))
+	out := lab.Must(c.Kubectl(t.Context(), "apply", "--dry-run=server", "--validate=strict", "--filename", file))(t)
+	objects := lab.Objects(t, manifest)
 	if got := strings.Count(out, "(server dry run)"); got != len(objects) {
 		t.Errorf("of %d objects the API server took %d:\n%s", len(objects), got, out)
 	}
 	for _, deployment := range ofKind(objects, "Deployment") {
-		check(t, c.Client.Create(t.Context(), podOf(t, deployment), client.DryRunAll))
+		lab.Check(t, c.Client.Create(t.Context(), podOf(t, deployment), client.DryRunAll))
 	}
 }
 
@@ -78,38 +73,34 @@ func expectAccepted(t *testing.T, c *testcluster.Cluster, values string) {
 func podOf(t *testing.T, deployment *unstructured.Unstructured) *corev1.Pod {
 	t.Helper()
 	template, _, err := unstructured.NestedMap(deployment.Object, "spec", "template")
-	check(t, err)
+	lab.Check(t, err)
 	var pod corev1.Pod
-	check(t, runtime.DefaultUnstructuredConverter.FromUnstructured(template, &pod))
+	lab.Check(t, runtime.DefaultUnstructuredConverter.FromUnstructured(template, &pod))
 	pod.Namespace, pod.GenerateName = deployment.GetNamespace(), "pod-"
 	return &pod
 }
 
 // testLife is a release from its installation over a CRD that is there to the next one, with a token that stays.
-func testLife(t *testing.T, c *testcluster.Cluster) {
+func testLife(t *testing.T, c *lab.Cluster) {
 	ctx := t.Context()
 	run := func(args ...string) {
 		t.Helper()
-		must(helm(t, append(args, "--kubeconfig", c.Kubeconfig, "--namespace", namespace)...))(t)
+		lab.Must(helm(t, append(args, "--kubeconfig", c.Kubeconfig, "--namespace", namespace)...))(t)
 	}
 	run("install", release, chart, "--take-ownership")
-	token := &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "links"},
-		Spec: v1alpha1.PayUTokenSpec{Environment: v1alpha1.EnvironmentTest, Scopes: []v1alpha1.Scope{"create_payment_links"},
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: "payu"}},
-	}
-	check(t, c.Client.Create(ctx, token))
+	token := lab.NewToken("shop", "links")
+	lab.Check(t, c.Client.Create(ctx, token))
 
 	columns := columnsOf(t, c)
 	patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]`))
-	check(t, c.Client.Patch(ctx, liveCRD(t, c), patch))
+	lab.Check(t, c.Client.Patch(ctx, liveCRD(t, c), patch))
 	run("upgrade", release, chart, "--set", "logLevel=debug")
 	if got := columnsOf(t, c); got != columns {
 		t.Errorf("the upgrade did not bring the CRD up to date: it has %d columns, and should have %d", got, columns)
 	}
 
 	// In a release without the CRD, Helm would delete the one of the release before.
-	operator := must(c.AddServiceAccount(namespace, release))(t)
+	operator := lab.Must(c.AddServiceAccount(namespace, release))(t)
 	expectRights(t, operator, true)
 	run("upgrade", release, chart, "--values", filepath.Join("testdata", "values", "namespaced.yaml"))
 	expectRights(t, operator, false)
@@ -126,7 +117,7 @@ func testLife(t *testing.T, c *testcluster.Cluster) {
 }
 
 // expectRights wants the operator to be able to work in a namespace that it watches, and in all others or in none.
-func expectRights(t *testing.T, operator *testcluster.User, everywhere bool) {
+func expectRights(t *testing.T, operator *lab.User, everywhere bool) {
 	t.Helper()
 	for in, want := range map[string]bool{"shop": true, "default": everywhere} {
 		expectMay(t, operator, want, in, "list", "", "secrets", "")
@@ -140,47 +131,44 @@ func expectRights(t *testing.T, operator *testcluster.User, everywhere bool) {
 }
 
 // expectMay waits a little, since the API server takes a moment to know new roles.
-func expectMay(t *testing.T, user *testcluster.User, want bool, in, verb, group, resource, subresource string) {
+func expectMay(t *testing.T, user *lab.User, want bool, in, verb, group, resource, subresource string) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+	await(t, fmt.Sprintf("the operator may %s %s/%s in %q: %t", verb, resource, subresource, in, want), func() error {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: in, Verb: verb, Group: group, Resource: resource, Subresource: subresource},
 		}}
-		err := user.Client.Create(ctx, review)
-		return review.Status.Allowed == want, err
+		err := user.Client.Create(t.Context(), review)
+		return errors.Join(err, lab.Unless(review.Status.Allowed == want, "that is not so"))
 	})
-	if err != nil {
-		t.Fatalf("the operator may %s %s/%s in %q: that ought to be %t (%v)", verb, resource, subresource, in, want, err)
-	}
 }
 
 // expectKept wants the CRD not to be deleted, not even soon, and the PayUToken to be the same.
-func expectKept(t *testing.T, c *testcluster.Cluster, token *v1alpha1.PayUToken) {
+func expectKept(t *testing.T, c *lab.Cluster, token *v1alpha1.PayUToken) {
 	t.Helper()
 	if at := liveCRD(t, c).GetDeletionTimestamp(); at != nil {
 		t.Error("the CRD is being deleted")
 	}
 	var now v1alpha1.PayUToken
-	check(t, c.Client.Get(t.Context(), client.ObjectKeyFromObject(token), &now))
+	lab.Check(t, c.Client.Get(t.Context(), client.ObjectKeyFromObject(token), &now))
 	if now.UID != token.UID || now.DeletionTimestamp != nil {
 		t.Errorf("the PayUToken is not the one from before, or is being deleted: %v", now.ObjectMeta)
 	}
 }
 
-func columnsOf(t *testing.T, c *testcluster.Cluster) int {
+func columnsOf(t *testing.T, c *lab.Cluster) int {
 	t.Helper()
 	versions, _, err := unstructured.NestedSlice(liveCRD(t, c).Object, "spec", "versions")
-	check(t, err)
+	lab.Check(t, err)
 	columns, _, err := unstructured.NestedSlice(versions[0].(map[string]any), "additionalPrinterColumns")
-	check(t, err)
+	lab.Check(t, err)
 	return len(columns)
 }
 
-func liveCRD(t *testing.T, c *testcluster.Cluster) *unstructured.Unstructured {
+func liveCRD(t *testing.T, c *lab.Cluster) *unstructured.Unstructured {
 	t.Helper()
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-	check(t, c.Client.Get(t.Context(), client.ObjectKey{Name: "payutokens.auth.payu.in"}, crd))
+	lab.Check(t, c.Client.Get(t.Context(), client.ObjectKey{Name: "payutokens.auth.payu.in"}, crd))
 	return crd
 }

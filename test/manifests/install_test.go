@@ -1,57 +1,47 @@
-package install_test
+package manifests_test
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/payu-token-operator/payu-token-operator/internal/testcluster"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
-// TestOnAnAPIServer installs the operator for one namespace, and then for all.
-func TestOnAnAPIServer(t *testing.T) {
+// TestKustomizeOnAnAPIServer installs the operator for one namespace, and then for all.
+func TestKustomizeOnAnAPIServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a control plane")
 	}
-	c := must(testcluster.Start())(t)
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := lab.RunCluster(t)
 	for _, name := range []string{"shop", "elsewhere"} {
-		check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		lab.Check(t, c.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 	}
 	for _, overlay := range []string{"namespaced", "default"} {
 		t.Run(overlay, func(t *testing.T) {
 			expectApplied(t, c, "config/"+overlay)
 			expectPodAdmitted(t, c, "config/"+overlay)
-			expectRights(t, c, overlay)
+			expectExactRights(t, c, overlay)
 		})
 	}
 }
 
 // expectApplied has the API server take all objects, strictly, and then see no difference to what it has: a GitOps
 // tool finds nothing to do.
-func expectApplied(t *testing.T, c *testcluster.Cluster, folder string) {
+func expectApplied(t *testing.T, c *lab.Cluster, folder string) {
 	t.Helper()
 	if !filepath.IsAbs(folder) {
 		folder = filepath.Join(root, folder)
 	}
-	out := must(c.Kubectl(t.Context(), "apply", "--server-side", "--validate=strict", "-k", folder))(t)
-	if got, want := strings.Count(out, " serverside-applied\n"), len(parse(t, must(c.Kubectl(t.Context(), "kustomize", folder))(t))); got != want {
+	out := lab.Must(c.Kubectl(t.Context(), "apply", "--server-side", "--validate=strict", "-k", folder))(t)
+	if got, want := strings.Count(out, " serverside-applied\n"), len(lab.Objects(t, lab.Must(c.Kubectl(t.Context(), "kustomize", folder))(t))); got != want {
 		t.Errorf("of %d objects the API server took %d:\n%s", want, got, out)
 	}
 	if out, err := c.Kubectl(t.Context(), "diff", "--server-side", "-k", folder); err != nil {
@@ -61,21 +51,16 @@ func expectApplied(t *testing.T, c *testcluster.Cluster, folder string) {
 
 // expectPodAdmitted makes a pod as the Deployment's ReplicaSet would, in a namespace of the strictest Pod Security, and
 // one that Pod Security is there to refuse.
-func expectPodAdmitted(t *testing.T, c *testcluster.Cluster, folder string) {
+func expectPodAdmitted(t *testing.T, c *lab.Cluster, folder string) {
 	t.Helper()
-	objects := kustomize(t, folder)
-	template, _, err := unstructured.NestedMap(find(t, objects, "Deployment", operator).Object, "spec", "template")
-	check(t, err)
-	var pod corev1.Pod
-	check(t, runtime.DefaultUnstructuredConverter.FromUnstructured(template, &pod))
-	pod.Namespace, pod.GenerateName = operator, "pod-"
-
+	objects := lab.Kustomize(t, folder)
+	pod := podOf(t, find(t, objects, "Deployment", operator, operator))
 	root := pod.DeepCopy()
 	root.Spec.SecurityContext.RunAsNonRoot = nil
 	if err := c.Client.Create(t.Context(), root); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `violates PodSecurity "restricted`) {
 		t.Errorf("the namespace %s does not enforce restricted Pod Security: %v", operator, err)
 	}
-	check(t, c.Client.Create(t.Context(), &pod))
+	lab.Check(t, c.Client.Create(t.Context(), pod))
 }
 
 // watched is what the operator may do in a namespace that it works in, elsewhere what it may do in any other: it asks who
@@ -96,32 +81,26 @@ var rights = map[string]map[string][]string{
 	"default":    {"shop": watched, "elsewhere": watched, operator: slices.Concat(watched, own)},
 }
 
-// expectRights wants the operator to have these rights and no other. What everybody may do does not count.
-func expectRights(t *testing.T, c *testcluster.Cluster, overlay string) {
+// expectExactRights wants the operator to have these rights and no other. What everybody may do does not count.
+func expectExactRights(t *testing.T, c *lab.Cluster, overlay string) {
 	t.Helper()
-	user := must(c.AddServiceAccount(operator, operator))(t)
-	anybody := must(c.AddServiceAccount("elsewhere", "anybody"))(t)
-	// The API server takes a moment to know new roles.
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	user := lab.Must(c.AddServiceAccount(operator, operator))(t)
+	anybody := lab.Must(c.AddServiceAccount("elsewhere", "anybody"))(t)
 	for namespace, want := range rights[overlay] {
-		var got []string
-		wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(context.Context) (bool, error) {
+		await(t, "the operator's rights in the namespace "+namespace, func() error {
 			common := rightsOf(t, anybody, namespace)
-			got = slices.DeleteFunc(rightsOf(t, user, namespace), func(right string) bool { return slices.Contains(common, right) })
-			return slices.Equal(got, slices.Sorted(slices.Values(want))), nil
+			got := slices.DeleteFunc(rightsOf(t, user, namespace), func(right string) bool { return slices.Contains(common, right) })
+			diff := cmp.Diff(slices.Sorted(slices.Values(want)), got)
+			return lab.Unless(diff == "", "what it may do (-ought to +may):\n%s", diff)
 		})
-		if diff := cmp.Diff(slices.Sorted(slices.Values(want)), got); diff != "" {
-			t.Errorf("what the operator may do in the namespace %s (-ought to +may):\n%s", namespace, diff)
-		}
 	}
 }
 
 // rightsOf are what the API server lets a user do in a namespace, or beyond namespaces.
-func rightsOf(t *testing.T, user *testcluster.User, namespace string) []string {
+func rightsOf(t *testing.T, user *lab.User, namespace string) []string {
 	t.Helper()
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}
-	check(t, user.Client.Create(t.Context(), review))
+	lab.Check(t, user.Client.Create(t.Context(), review))
 	if review.Status.Incomplete {
 		t.Fatalf("the API server does not tell all rights: %s", review.Status.EvaluationError)
 	}

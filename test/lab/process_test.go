@@ -1,8 +1,9 @@
-package process
+package lab
 
 import (
 	"bufio"
 	"io"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +14,9 @@ import (
 func launchShell(t *testing.T, script string) *Process {
 	t.Helper()
 	said, stdout := io.Pipe()
-	p, err := Launch(stdout, io.Discard, "/bin/sh", "-c", script)
+	shell := exec.Command("/bin/sh", "-c", script)
+	shell.Stdout = stdout
+	p, err := Launch(shell)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +50,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestASimulatorThatEndsAtOnceIsNotWaitedFor(t *testing.T) {
-	s, err := StartSimulator(t.Context(), io.Discard, "/bin/false", "ca.pem", "clients.json")
+	s, err := startSimulator(t.Context(), "ca.pem", io.Discard, exec.Command("/bin/false"))
 	if err == nil || !strings.Contains(err.Error(), "waiting for the simulator's addresses: it ended: exit status 1") {
 		t.Error(err)
 	}

@@ -1,56 +1,38 @@
-// Package chart_test tests the Helm chart: what it renders, what an API server makes of it, what Helm does with it.
-package chart_test
+// Package manifests_test tests what is installed: what the Helm chart and kustomize render of charts/ and config/, that both say the
+// same, what an API server makes of it, what the operator may do with it, and what Helm does with the chart.
+package manifests_test
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
+	root      = "../.."
 	chart     = "../../charts/payu-token-operator"
 	crdFile   = "auth.payu.in_payutokens.yaml"
-	release   = "payu-token-operator"
-	namespace = "payu" // of the release
+	release   = lab.OperatorName
+	namespace = "payu"           // of the release
+	operator  = lab.OperatorName // the name of its namespace, of its ServiceAccount and of nearly all else
 )
 
 var (
-	update   = flag.Bool("update", false, "write the golden files anew")
-	helmPath string
+	update = flag.Bool("update", false, "write the golden files anew")
 	// valueSets are the files in testdata/values.
 	valueSets = []string{"default", "namespaced", "sharded", "everything", "prompt"}
 )
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := buildHelm(); err != nil {
-		fmt.Fprintln(os.Stderr, "building Helm:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-// buildHelm has the go command build Helm, unless its cache holds it, and tell where it is. Run by that path, Helm needs
-// no go command, which takes a second each time.
-func buildHelm() error {
-	fmt.Fprintln(os.Stderr, "Getting Helm: the first time it is built, which takes minutes")
-	tool := exec.Command("go", "tool", "-modfile=hack/helm/go.mod", "-n", "helm")
-	tool.Dir = filepath.Join("..", "..")
-	tool.Stderr = os.Stderr
-	out, err := tool.Output()
-	helmPath = strings.TrimSpace(string(out))
-	return err
-}
 
 // helm runs Helm and returns what it prints on stdout. The error holds what it prints on stderr. Nothing of the user's
 // own Helm is read or changed.
@@ -58,7 +40,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	home := t.TempDir()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), helmPath, args...)
+	cmd := exec.CommandContext(t.Context(), lab.Must(lab.HelmPath())(t), args...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "HELM_PLUGINS="+home)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -87,30 +69,19 @@ func oldestFor(values string) string {
 // render returns the objects of a value set.
 func render(t *testing.T, values string, more ...string) []*unstructured.Unstructured {
 	t.Helper()
-	return parse(t, must(template(t, values, more...))(t))
+	return lab.Objects(t, lab.Must(template(t, values, more...))(t))
 }
 
-func parse(t *testing.T, manifest string) []*unstructured.Unstructured {
+// helmObjects renders the chart as a release of the name and namespace that config/default has.
+func helmObjects(t *testing.T, args ...string) []*unstructured.Unstructured {
 	t.Helper()
-	var objects []*unstructured.Unstructured
-	documents := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := documents.Decode(&object.Object)
-		switch {
-		case errors.Is(err, io.EOF):
-			return objects
-		case err != nil:
-			t.Fatal(err)
-		case len(object.Object) > 0:
-			objects = append(objects, object)
-		}
-	}
+	command := []string{"template", operator, chart, "--namespace", operator, "--kube-version", "1.29.0"}
+	return lab.Objects(t, lab.Must(helm(t, append(command, args...)...))(t))
 }
 
 func parseFile(t *testing.T, elements ...string) []*unstructured.Unstructured {
 	t.Helper()
-	return parse(t, string(must(os.ReadFile(filepath.Join(elements...)))(t)))
+	return lab.Objects(t, string(lab.Must(os.ReadFile(filepath.Join(elements...)))(t)))
 }
 
 // find returns the one object of that kind and name, in that namespace if there is one.
@@ -125,20 +96,8 @@ func find(t *testing.T, objects []*unstructured.Unstructured, kind, name, namesp
 	return nil
 }
 
-// must ends the test unless err is nil.
-func must[T any](value T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
-	}
-}
-
-func check(t *testing.T, err error) {
+// await repeats an attempt until it succeeds: the API server takes a moment to know new roles and policies.
+func await(t *testing.T, what string, try func() error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lab.Check(t, lab.AwaitEvery(t.Context(), 100*time.Millisecond, lab.Patience, what, func(context.Context) error { return try() }))
 }

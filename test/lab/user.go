@@ -1,4 +1,4 @@
-package testcluster
+package lab
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ func (c *Cluster) AddUser(name string, groups ...string) (*User, error) {
 		return nil, fmt.Errorf("adding user %q: %w", name, err)
 	}
 	u := &User{Config: added.Config(), KubectlPath: c.env.ControlPlane.KubectlPath, cache: c.dir}
-	if u.Client, err = newClient(u.Config); err != nil {
+	if u.Client, err = NewClient(u.Config); err != nil {
 		return nil, fmt.Errorf("creating a client for user %q: %w", name, err)
 	}
 	content, err := added.KubeConfig()
@@ -65,7 +65,8 @@ func (u *User) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-func newClient(config *rest.Config) (client.WithWatch, error) {
+// NewClient returns a client that knows the PayUToken and the kinds of Kubernetes.
+func NewClient(config *rest.Config) (client.WithWatch, error) {
 	known := runtime.NewScheme()
 	if err := scheme.AddToScheme(known); err != nil {
 		return nil, err
