@@ -86,8 +86,7 @@ func (c *credentials) keys(ctx context.Context, obj *v1alpha1.PayUToken) (client
 
 // peek returns the version that the credentials have in the caches, zero if the Secret is not there.
 func (c *credentials) peek(ctx context.Context, obj *v1alpha1.PayUToken) (version, error) {
-	other := &metav1.PartialObjectMetadata{}
-	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	other := secretMetadata()
 	err := c.others.Get(ctx, credentialsKey(obj), other)
 	if !apierrors.IsNotFound(err) {
 		return versionOf(other), err
