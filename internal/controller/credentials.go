@@ -99,7 +99,7 @@ func (c *credentials) peek(ctx context.Context, obj *v1alpha1.PayUToken) (versio
 // reading is what one GET of a credentials Secret gave.
 type reading struct {
 	keys        clientKeys
-	credentials payu.Credentials
+	credentials *payu.Credentials // nil with a failure
 	failure     *failure
 }
 
@@ -109,10 +109,7 @@ func (c *credentials) read(ctx context.Context, obj *v1alpha1.PayUToken, seen ve
 	ref := referenceOf(obj)
 	result, _, _ := c.reading.Do(ref.with(seen), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
 	read := result.(reading)
-	if read.failure != nil {
-		return read.keys, nil, read.failure
-	}
-	return read.keys, &read.credentials, nil
+	return read.keys, read.credentials, read.failure
 }
 
 func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref clientReference) reading {
@@ -138,7 +135,7 @@ func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref 
 		c.known[ref.secret] = map[clientReference]clientKeys{}
 	}
 	c.known[ref.secret][ref] = keys
-	return reading{keys: keys, credentials: found}
+	return reading{keys: keys, credentials: &found}
 }
 
 // forget drops what is kept of a Secret that is gone.
