@@ -86,8 +86,7 @@ func (c *credentials) keys(ctx context.Context, obj *v1alpha1.PayUToken) (client
 
 // peek returns the version that the credentials have in the caches, zero if the Secret is not there.
 func (c *credentials) peek(ctx context.Context, obj *v1alpha1.PayUToken) (version, error) {
-	other := &metav1.PartialObjectMetadata{}
-	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	other := secretMetadata()
 	err := c.others.Get(ctx, credentialsKey(obj), other)
 	if !apierrors.IsNotFound(err) {
 		return versionOf(other), err
@@ -100,7 +99,7 @@ func (c *credentials) peek(ctx context.Context, obj *v1alpha1.PayUToken) (versio
 // reading is what one GET of a credentials Secret gave.
 type reading struct {
 	keys        clientKeys
-	credentials payu.Credentials
+	credentials *payu.Credentials // nil with a failure
 	failure     *failure
 }
 
@@ -110,10 +109,7 @@ func (c *credentials) read(ctx context.Context, obj *v1alpha1.PayUToken, seen ve
 	ref := referenceOf(obj)
 	result, _, _ := c.reading.Do(ref.with(seen), func() (any, error) { return c.readNow(ctx, obj, ref), nil })
 	read := result.(reading)
-	if read.failure != nil {
-		return read.keys, nil, read.failure
-	}
-	return read.keys, &read.credentials, nil
+	return read.keys, read.credentials, read.failure
 }
 
 func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref clientReference) reading {
@@ -139,7 +135,7 @@ func (c *credentials) readNow(ctx context.Context, obj *v1alpha1.PayUToken, ref 
 		c.known[ref.secret] = map[clientReference]clientKeys{}
 	}
 	c.known[ref.secret][ref] = keys
-	return reading{keys: keys, credentials: found}
+	return reading{keys: keys, credentials: &found}
 }
 
 // forget drops what is kept of a Secret that is gone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
 // TestEventsAreWritten writes to a real API server, whose answers get lost or are refusals, and ends at once: an operator that
@@ -84,4 +86,49 @@ func TestEventsAreWritten(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ---- events
+
+// TestALongMessageIsAnEventToo: the API server refuses an Event of more than 1024 bytes, and no failure is silent.
+func TestALongMessageIsAnEventToo(t *testing.T) {
+	t.Parallel()
+	namespace, err := cluster.Namespace(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer := NewEventWriter(cluster.Client, clocktesting.NewFakePassiveClock(start))
+	token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "links", UID: "u", ResourceVersion: "7"}}
+	f := stalled(v1alpha1.ReasonInvalidScope, "PayU answered invalid_scope for %s", strings.Repeat("create_payment_links ", 60))
+	writer.Eventf(token, nil, corev1.EventTypeWarning, f.reason, "RenewToken", "%s", f.message)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := writer.Start(stopped); err != nil {
+		t.Fatal(err)
+	}
+	var list eventsv1.EventList
+	if err := cluster.Client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil || len(list.Items) != 1 {
+		t.Errorf("a message of %d bytes: %d events (%v), want 1", len(f.message), len(list.Items), err)
+	}
+}
+
+// TestEachTokenThatIsWrittenHasAnEvent, also if it goes to a former target, or the status is written at the second attempt.
+func TestEachTokenThatIsWrittenHasAnEvent(t *testing.T) {
+	t.Parallel()
+	t.Run("a former target", func(t *testing.T) {
+		w := conflicted(t, payutest.Config{})
+		w.pass(90 * time.Minute)
+		w.expectRequests(2)
+		w.expectEvents("Normal Refreshed")
+	})
+	t.Run("a status that fails", func(t *testing.T) {
+		w := withLinks(t, payutest.Config{})
+		w.faults.status(errTimeout)
+		w.tick(90 * time.Minute)
+		w.endure(5 * time.Second)
+		w.faults.status(nil)
+		w.endure(time.Minute)
+		w.expectRequests(2)
+		w.expectEvents("Normal Refreshed")
+	})
 }

@@ -238,3 +238,4 @@ func TestTheFence(t *testing.T) {
 		w.must(annotate(w.ctx, w.user, w.namespace, "first", "other", "set"))
 	})
 }
+

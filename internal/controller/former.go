@@ -113,8 +113,7 @@ func (r *Reconciler) reownFormer(ctx context.Context, o *observation) {
 	if former.desired.IsOwnedAsAsked(former.secret) || former.record.fights(former) || !former.record.takeRepair(&former) {
 		return
 	}
-	live, err := r.liveTarget(ctx, former.targetKey())
-	if err != nil || live == nil || live.ResourceVersion != former.targetVersion() || !r.reown(ctx, &former, live) {
+	if live, f := r.unchanged(ctx, &former); f != nil || !r.reown(ctx, &former, live) {
 		o.former.failed, o.pace = true, former.pace
 		return
 	}

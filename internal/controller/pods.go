@@ -23,11 +23,15 @@ const (
 	podsPerPage = 500
 	// podsAtOnce bounds the patches that are sent at once in one namespace.
 	podsAtOnce = 8
-	// probeAnnotation is what a fence has to refuse. It is only ever sent in a dry run.
-	probeAnnotation = "auth.payu.in/fence-probe"
 	// writtenAtLayout is RFC 3339 with nanoseconds, all of them: two Secrets of a pod that are written in one second are two changes.
 	writtenAtLayout = "2006-01-02T15:04:05.000000000Z07:00"
 )
+
+// probes are changes that a fence has to refuse. They are only ever sent in a dry run.
+var probes = []map[string]any{
+	{"annotations": map[string]string{"auth.payu.in/fence-probe": "true"}},
+	{"labels": map[string]string{"auth.payu.in/fence-probe": "true"}},
+}
 
 // mounter is a pod that mounts Secrets, and has a node.
 type mounter struct {
@@ -79,8 +83,12 @@ func mounterOf(pod *corev1.Pod) mounter {
 }
 
 // annotate sets one annotation of a pod: the kubelet syncs a pod, and with it the Secrets that it mounts, when its annotations change.
-func annotate(ctx context.Context, c client.Client, namespace, pod, annotation, value string, options ...client.PatchOption) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotation: value}}})
+func annotate(ctx context.Context, c client.Client, namespace, pod, annotation, value string) error {
+	return patchMetadata(ctx, c, namespace, pod, map[string]any{"annotations": map[string]string{annotation: value}})
+}
+
+func patchMetadata(ctx context.Context, c client.Client, namespace, pod string, metadata map[string]any, options ...client.PatchOption) error {
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
 	}
@@ -101,18 +109,16 @@ func mayPatchPods(ctx context.Context, c client.Client, namespace string) (bool,
 	return true, nil
 }
 
-// isFenced reports whether something keeps the operator from changing a pod beyond what it needs: the API server has to refuse a
-// dry run of that. It returns the error of one that was neither accepted nor denied.
+// isFenced reports whether something keeps the operator from changing a pod beyond what it needs: each probe has to be denied. It
+// returns the error of one that was neither accepted nor denied.
 func isFenced(ctx context.Context, c client.Client, namespace, pod string) (bool, error) {
-	err := annotate(ctx, c, namespace, pod, probeAnnotation, "true", client.DryRunAll)
-	switch {
-	case err == nil:
-		return false, nil
-	case isDenial(err) || isPolicyDenial(err):
-		return true, nil
-	default:
-		return false, err
+	for _, probe := range probes {
+		err := patchMetadata(ctx, c, namespace, pod, probe, client.DryRunAll)
+		if !isDenial(err) && !isPolicyDenial(err) {
+			return false, err
+		}
 	}
+	return true, nil
 }
 
 // podOutcome is what became of the telling of one pod.

@@ -13,12 +13,9 @@ import (
 // reshape puts the type, labels, annotations and owner of the target right, around the data that it has. A refusal is
 // reported in the condition Stalled alone: the token is as good as before.
 func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
-	live, err := r.liveTarget(ctx, o.targetKey())
-	if err != nil {
-		return o.noteShape(failedTo("read", o.desired.Name, err))
-	}
-	if live == nil || live.ResourceVersion != o.targetVersion() {
-		return conflict
+	live, f := r.unchanged(ctx, o)
+	if f != nil {
+		return o.noteShape(f)
 	}
 	if o.held.Edited && !o.record.takeRepair(o) {
 		return nil // the record says why
@@ -29,8 +26,7 @@ func (r *Reconciler) reshape(ctx context.Context, o *observation) *failure {
 	if err == nil {
 		return r.reshaped(ctx, o, written)
 	}
-	f := o.noteShape(o.classify(err))
-	if f == nil {
+	if f = o.noteShape(o.classify(err)); f == nil {
 		r.reown(ctx, o, live)
 	}
 	return f

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -144,7 +143,7 @@ func (o observation) conditions(status *v1alpha1.PayUTokenStatus, why *failure) 
 		o.set(status, metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: reason.reason, Message: reason.message})
 		return
 	}
-	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionStalled })
+	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
 }
 
 func (o observation) set(status *v1alpha1.PayUTokenStatus, c metav1.Condition) {

@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,9 +28,7 @@ func (r *Reconciler) target(ctx context.Context, key types.NamespacedName) (*cor
 	case !apierrors.IsNotFound(err):
 		return nil, err
 	}
-	other := &metav1.PartialObjectMetadata{}
-	other.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err = r.Others.Get(ctx, key, other); err == nil {
+	if err = r.Others.Get(ctx, key, secretMetadata()); err == nil {
 		return r.liveTarget(ctx, key)
 	}
 	return nil, client.IgnoreNotFound(err)
@@ -44,6 +41,18 @@ func (r *Reconciler) liveTarget(ctx context.Context, key types.NamespacedName) (
 		return nil, client.IgnoreNotFound(err)
 	}
 	return secret, nil
+}
+
+// unchanged returns the target from the API server if it is still the one that the decision was made from.
+func (r *Reconciler) unchanged(ctx context.Context, o *observation) (*corev1.Secret, *failure) {
+	live, err := r.liveTarget(ctx, o.targetKey())
+	switch {
+	case err != nil:
+		return nil, failedTo("read", o.desired.Name, err)
+	case live == nil || live.ResourceVersion != o.targetVersion():
+		return nil, conflict
+	}
+	return live, nil
 }
 
 // reread reads the targets from the API server, since somebody else has changed one of them.

@@ -77,34 +77,34 @@ func (r *Reconciler) begin(q queue) {
 // leader's last one) is corrected. One handler does it all, so that whoever is reconciled, because of a PayUToken or of a
 // Secret, is known.
 func (r *Reconciler) tokenEvents() handler.EventHandler {
-	look := func(queue workqueue.TypedRateLimitingInterface[reconcile.Request], obj *v1alpha1.PayUToken) {
-		queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
+	look := func(q queue, obj *v1alpha1.PayUToken) {
+		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
 		for _, request := range r.tokensBy(targetKey(obj)) {
-			queue.Add(request)
+			q.Add(request)
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
 			obj := e.Object.(*v1alpha1.PayUToken)
 			r.references.replace(nil, obj)
-			look(queue, obj)
+			look(q, obj)
 		},
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*v1alpha1.PayUToken), e.ObjectNew.(*v1alpha1.PayUToken)
 			if !changed(was, is) {
 				if !r.records.sawStatus(is) {
-					queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(is)})
+					q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(is)})
 				}
 				return
 			}
 			r.references.replace(was, is)
-			look(queue, was)
-			look(queue, is)
+			look(q, was)
+			look(q, is)
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			obj := e.Object.(*v1alpha1.PayUToken)
 			r.references.replace(obj, nil)
-			look(queue, obj)
+			look(q, obj)
 		},
 	}
 }
@@ -120,9 +120,9 @@ func (r *Reconciler) otherSecretEvents() handler.EventHandler {
 	all := handler.EnqueueRequestsFromMapFunc(r.referrers)
 	return handler.Funcs{
 		CreateFunc: all.Create, UpdateFunc: all.Update,
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			r.credentials.forget(client.ObjectKeyFromObject(e.Object))
-			all.Delete(ctx, e, queue)
+			all.Delete(ctx, e, q)
 		},
 	}
 }

@@ -31,7 +31,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation) *failure {
 func (r *Reconciler) put(ctx context.Context, o *observation, secret *corev1.Secret, m mark) *failure {
 	repair := m == o.record.mark
 	if repair && o.record.isOverRepaired(o.now) {
-		if live, err := r.liveTarget(ctx, o.targetKey()); err != nil || live == nil || live.ResourceVersion != o.targetVersion() {
+		if _, f := r.unchanged(ctx, o); f != nil {
 			return conflict // the cache may be behind, and the edit undone already
 		}
 	}
@@ -127,12 +127,9 @@ func (r *Reconciler) apply(ctx context.Context, o *observation, secret *corev1.S
 
 // applyAsItIs applies the data of a Secret in the shape that the one on the API server has.
 func (r *Reconciler) applyAsItIs(ctx context.Context, o *observation, secret *corev1.Secret, options ...client.PatchOption) (*corev1.Secret, *failure) {
-	live, err := r.liveTarget(ctx, o.targetKey())
-	if err != nil {
-		return nil, failedTo("read", o.desired.Name, err)
-	}
-	if live == nil || live.ResourceVersion != o.targetVersion() {
-		return nil, conflict
+	live, f := r.unchanged(ctx, o)
+	if f != nil {
+		return nil, f
 	}
 	asItIs := ownedPart(live)
 	asItIs.Data = secret.Data

@@ -7,7 +7,9 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/grant"
@@ -470,6 +472,32 @@ func TestNothingIsAskedWhileAnotherMayLead(t *testing.T) {
 		}
 		if n := b.begun(); n != 1 || len(b.changed) != 1 {
 			t.Errorf("%d requests, %d responses: want none of what was stopped while it waited", n, len(b.changed))
+		}
+	})
+}
+
+// TestARequestEndsBeforeAnotherProcessCanLead: MayAsk turns false 5 s before another process can have the Lease, and a request may
+// take 10 s. Trap 10: the request context ends with the lease, or a late answer revokes the new leader's token.
+func TestARequestEndsBeforeAnotherProcessCanLead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(nil)
+		var lost atomic.Bool
+		took := time.Duration(0)
+		m.MayAsk = func() bool { return !lost.Load() }
+		m.Request = func(ctx context.Context, _ payu.Source) (payu.Token, error) {
+			began := time.Now()
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Second):
+			}
+			took = time.Since(began)
+			return payu.Token{}, refusal(payu.Unreachable)
+		}
+		m.look("links", sourceOf("a"), grant.Seed{})
+		lost.Store(true)
+		m.Wait()
+		if took > 5*time.Second {
+			t.Errorf("the request ended %v after this process may have lost its Lease", took)
 		}
 	})
 }

@@ -32,7 +32,9 @@ func (t Token) ValidAt(now time.Time) bool { return now.Before(t.ExpiresAt) }
 func (t Token) HasNoLife() bool { return t.LifeUnstated && t.ExpiresAt.IsZero() }
 
 // MayLiveAt reports whether the token lives at the given moment as far as is known.
-func (t Token) MayLiveAt(now time.Time) bool { return t.ValidAt(now) || t.HasNoLife() && t.AccessToken != "" }
+func (t Token) MayLiveAt(now time.Time) bool {
+	return t.ValidAt(now) || t.HasNoLife() && t.AccessToken != ""
+}
 
 // Life is how long the token lives in all.
 func (t Token) Life() time.Duration { return t.ExpiresAt.Sub(t.FetchedAt) }

@@ -113,7 +113,7 @@ func (d Desired) Secret(token payu.Token, key Key) (*corev1.Secret, error) {
 
 // statement returns what is to be proven of a token.
 func (d Desired) statement(token payu.Token) statement {
-	return statement{scopes: d.scopes(), granted: token.Scope, lifeUnstated: token.LifeUnstated, templates: d.templates}
+	return statement{scopes: Scopes(d.obj), granted: token.Scope, lifeUnstated: token.LifeUnstated, templates: d.templates}
 }
 
 // seal returns the seal of data with a token.
@@ -221,8 +221,6 @@ func (d Desired) fields(token payu.Token) payload.Fields {
 		Environment: string(d.obj.Spec.Environment),
 	}
 }
-
-func (d Desired) scopes() []string { return Scopes(d.obj) }
 
 // Scopes returns the scopes that a PayUToken asks for.
 func Scopes(obj *v1alpha1.PayUToken) []string {

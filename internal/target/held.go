@@ -83,13 +83,13 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 	h.Whole = complete || s.data == dataDigest(secret.Data, fetched, expires) // made from another template
 	granted := d.grantedScopes(secret)
 	h.Token.Scope = granted[0]
-	h.Plausible = h.Whole && len(d.ownData(secret)) == len(texts(d.obj)) && covers(granted[0], d.scopes())
+	h.Plausible = h.Whole && len(d.ownData(secret)) == len(texts(d.obj)) && covers(granted[0], Scopes(d.obj))
 	if !complete || proof == nil {
 		return
 	}
 	content := contentDigest(d.ownData(secret), fetched, expires)
 	for _, scope := range append(granted, proof.Granted) {
-		stated := statement{scopes: d.scopes(), granted: scope, templates: d.templates}
+		stated := statement{scopes: Scopes(d.obj), granted: scope, templates: d.templates}
 		unstated := stated
 		unstated.lifeUnstated = true
 		proves := func(key Key, what statement) bool { return s.mac.equal(key.mac(content, what)) }
@@ -110,7 +110,7 @@ func (d Desired) readSeal(h *Held, secret *corev1.Secret, s seal, proof *Proof) 
 // grantedScopes returns what PayU may have granted, the likeliest first. Where a template leaves the scope out of the
 // data, the status knows it, or it is what was asked for.
 func (d Desired) grantedScopes(secret *corev1.Secret) (scopes []string) {
-	asked := strings.Join(d.scopes(), " ")
+	asked := strings.Join(Scopes(d.obj), " ")
 	for _, scope := range []string{string(secret.Data[v1alpha1.KeyScope]), d.obj.Status.Scope, asked} {
 		if scope != "" && !slices.Contains(scopes, scope) {
 			scopes = append(scopes, scope)

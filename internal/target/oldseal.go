@@ -37,6 +37,6 @@ func (d Desired) readOldSeal(h *Held, secret *corev1.Secret, proof *Proof) {
 func (d Desired) oldSpec() string {
 	ref := d.obj.Spec.CredentialsSecretRef
 	inputs := []string{"inputs", string(d.obj.Spec.Environment), string(ref.Name), string(ref.ClientIDKey), string(ref.ClientSecretKey)}
-	inputs = append(inputs, sorted(d.scopes())...)
+	inputs = append(inputs, sorted(Scopes(d.obj))...)
 	return payu.DigestOf(append([]string{"spec", payu.DigestOf(inputs...).String()}, flatten("", texts(d.obj))[1:]...)...).String()
 }

@@ -4,86 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
-
-// ---- lanes
-
-func inNamespace(namespace, name string) reconcile.Request {
-	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
-}
-
-// TestASlowNamespaceDoesNotStarveAnother whose API requests timed out once: they share the half, and take turns.
-func TestASlowNamespaceDoesNotStarveAnother(t *testing.T) {
-	t.Parallel()
-	l := newLanes(8)
-	if !l.enter(inNamespace("blip", "links")) {
-		t.Fatal("there is no place")
-	}
-	l.leave(inNamespace("blip", "links"), hung) // once
-	var running []reconcile.Request
-	for i := range 12 {
-		if r := inNamespace("hangs", fmt.Sprint("t", i)); l.enter(r) {
-			running = append(running, r)
-		}
-	}
-	l.leave(running[0], hung)
-	l.enter(running[0])
-	if l.enter(inNamespace("blip", "links")) {
-		t.Fatal("the slow namespaces have more than half of the workers")
-	}
-	for turn := range 20 {
-		first := running[0]
-		running = running[1:]
-		for _, next := range l.leave(first, hung) {
-			if next.Namespace == "blip" {
-				return
-			}
-			if l.enter(next) {
-				running = append(running, next)
-			}
-		}
-		l.enter(first) // it is repeated, and parked
-		if len(running) == 0 {
-			t.Fatalf("nothing runs any more after %d passes", turn)
-		}
-	}
-	t.Errorf("20 passes of the namespace that hangs have ended, and the other one has had no turn")
-}
-
-func TestAPayUTokenIsParkedOnce(t *testing.T) {
-	t.Parallel()
-	l := newLanes(2)
-	running, waits := inNamespace("shop", "a"), inNamespace("shop", "b")
-	l.enter(running)
-	for range 5 {
-		l.enter(waits)
-	}
-	passes := 0
-	for next := l.leave(running, brisk); len(next) > 0; next = l.leave(next[0], brisk) {
-		l.enter(next[0])
-		passes++
-	}
-	if passes != 1 {
-		t.Errorf("%d passes are made over a PayUToken that was parked, want 1", passes)
-	}
-}
 
 // ---- the end of the operator
 
@@ -188,86 +122,6 @@ func TestAnAPIServerThatFailsIsNotAskedWithoutPauseAtTheEnd(t *testing.T) {
 	w.stop()
 	if n := writes.Load(); n < 2 || n > 20 {
 		t.Errorf("it tried %d writes in 10 s, want one a second", n)
-	}
-}
-
-// ---- credentials
-
-// TestAReadThatBeganBeforeAnEditIsNotTaken: one PayUToken reads the credentials, slowly; a person corrects them; another
-// PayUToken is reconciled because of that, and for nothing else.
-func TestAReadThatBeganBeforeAnEditIsNotTaken(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, payutest.Config{})
-	w.credentials("payu-credentials", "merchant", "")
-	w.create("slow")
-	w.create("quick")
-	began, goOn := make(chan struct{}), make(chan struct{})
-	var reads atomic.Int32
-	readThrough(w, interceptor.NewClient(w.api, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-			err := c.Get(ctx, key, o, options...)
-			if key.Name == "payu-credentials" && reads.Add(1) == 1 {
-				close(began)
-				<-goOn // the answer is on its way
-			}
-			return err
-		},
-	}))
-	var list v1alpha1.PayUTokenList
-	w.must(w.user.List(w.ctx, &list, client.InNamespace(w.namespace)))
-	for i := range list.Items {
-		w.operator.references.replace(nil, &list.Items[i])
-	}
-	done := make(chan error, 2)
-	go func() { _, err := w.operator.Reconcile(w.ctx, requestFor(w, "slow")); done <- err }()
-	<-began
-	w.credentials("payu-credentials", "merchant", secretOne)
-	go func() { _, err := w.operator.pass(w.ctx, requestFor(w, "quick").NamespacedName); done <- err }()
-	time.AfterFunc(500*time.Millisecond, func() { close(goOn) })
-	w.must(errors.Join(<-done, <-done))
-	if stale := w.condition("quick", v1alpha1.ConditionReady); stale == "False/CredentialsInvalid" {
-		t.Errorf("it was reconciled after the edit, and says %s", stale)
-	}
-}
-
-// ---- reuse
-
-// TestALostSecretIsReplacedAfterARestart though the status says when a reused token ends.
-func TestALostSecretIsReplacedAfterARestart(t *testing.T) {
-	t.Parallel()
-	w := withLinks(t, payutest.Config{Mode: payutest.Reuse})
-	w.pass(90 * time.Minute)
-	w.expectCondition("links", v1alpha1.ConditionRefreshed, "True/TokenReused")
-	made := w.requests()
-	w.delete(named("links"))
-	w.restart()
-	w.run()
-	w.pass(6 * time.Second)
-	w.expectRequests(made + 1)
-	w.expectLive("links")
-}
-
-// ---- events
-
-// TestALongMessageIsAnEventToo: the API server refuses an Event of more than 1024 bytes, and no failure is silent.
-func TestALongMessageIsAnEventToo(t *testing.T) {
-	t.Parallel()
-	namespace, err := cluster.Namespace(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	writer := NewEventWriter(cluster.Client, clocktesting.NewFakePassiveClock(start))
-	token := &v1alpha1.PayUToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "links", UID: "u", ResourceVersion: "7"}}
-	f := stalled(v1alpha1.ReasonInvalidScope, "PayU answered invalid_scope for %s", strings.Repeat("create_payment_links ", 60))
-	writer.Eventf(token, nil, corev1.EventTypeWarning, f.reason, "RenewToken", "%s", f.message)
-	stopped, stop := context.WithCancel(t.Context())
-	stop()
-	if err := writer.Start(stopped); err != nil {
-		t.Fatal(err)
-	}
-	var list eventsv1.EventList
-	if err := cluster.Client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil || len(list.Items) != 1 {
-		t.Errorf("a message of %d bytes: %d events (%v), want 1", len(f.message), len(list.Items), err)
 	}
 }
 
