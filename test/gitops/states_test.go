@@ -162,7 +162,7 @@ func prompt(p *v1alpha1.PayUToken) { p.Spec.Target.Delivery = v1alpha1.DeliveryP
 
 // unfencedPod creates a pod that no policy keeps the operator from changing.
 func unfencedPod(w *world, name string) {
-	check(w, cluster.Client.Create(w.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+	lab.Check(w, cluster.Client.Create(w.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 		Spec: corev1.PodSpec{NodeName: "node", AutomountServiceAccountToken: ptr.To(false), Containers: []corev1.Container{{Name: "app", Image: "app"}}}}))
 }
 
