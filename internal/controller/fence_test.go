@@ -238,4 +238,3 @@ func TestTheFence(t *testing.T) {
 		w.must(annotate(w.ctx, w.user, w.namespace, "first", "other", "set"))
 	})
 }
-
