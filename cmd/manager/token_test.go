@@ -28,7 +28,7 @@ type oauthServer struct {
 	CAFile string
 }
 
-// runOAuth starts a server below a path that gives one token to the lab.Merchant. Any other request fails the test.
+// runOAuth starts a server below a path that gives one token to the merchant. Any other request fails the test.
 func runOAuth(t *testing.T, path, token string, start func(*httptest.Server)) oauthServer {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

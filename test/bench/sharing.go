@@ -43,36 +43,38 @@ func (b *bench) sharing(ctx context.Context) (_ []section, err error) {
 		}},
 		{"renewed in time", func() error { return b.simulator.SetTokenTTL(ctx, usual) }},
 	} {
-		before, err := b.tokenRequests(ctx)
-		if err != nil {
-			return nil, err
-		}
-		secrets, err := b.watchSecrets(ctx, namespace)
-		if err != nil {
-			return nil, err
-		}
-		if err := step.do(); err != nil {
-			return nil, err
-		}
-		_, err = secrets.await(ctx, n, step.what == "created", 3*brief)
-		secrets.stop()
+		requests, different, err := b.countAtPayU(ctx, namespace, n, step.what == "created", step.do)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", step.what, err)
 		}
-		after, err := b.tokenRequests(ctx)
-		if err != nil {
-			return nil, err
-		}
-		different, err := b.differentTokens(ctx, namespace)
-		if err != nil {
-			return nil, err
-		}
-		s.add(fmt.Sprintf("%d, %s", n, step.what), after-before, different)
+		s.add(fmt.Sprintf("%d, %s", n, step.what), requests, different)
 		if step.what == "renewed in time" {
-			b.goal(fmt.Sprintf("token requests for each renewal of %d PayUTokens of one client and scopes", n), "1", fmt.Sprint(after-before), after-before == 1)
+			b.goal(fmt.Sprintf("token requests for each renewal of %d PayUTokens of one client and scopes", n), "1", fmt.Sprint(requests), requests == 1)
 		}
 	}
 	return []section{s}, nil
+}
+
+// countAtPayU counts the requests to PayU until n Secrets have appeared or changed because of something, and the tokens in them.
+func (b *bench) countAtPayU(ctx context.Context, namespace string, n int, areNew bool, do func() error) (requests, different int, err error) {
+	before, err := b.tokenRequests(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	secrets, err := b.watchSecrets(ctx, namespace)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer secrets.stop()
+	if err := do(); err != nil {
+		return 0, 0, err
+	}
+	if _, err := secrets.await(ctx, n, areNew, 3*brief); err != nil {
+		return 0, 0, err
+	}
+	after, err1 := b.tokenRequests(ctx)
+	different, err2 := b.differentTokens(ctx, namespace)
+	return after - before, different, errors.Join(err1, err2)
 }
 
 // tokenRequests returns how many requests PayU has answered.

@@ -186,14 +186,9 @@ func (c *consumer) open(ctx context.Context) error {
 // measureDeliveries lets the workloads work, and then looks at each renewal of each.
 func (s *shop) measureDeliveries(ctx context.Context) (row, error) {
 	consumers := s.consumers()
-	marks := map[*tape]int{}
-	for _, c := range consumers {
-		for _, t := range c.tapes {
-			var err error
-			if marks[t], err = t.mark(ctx); err != nil {
-				return row{}, err
-			}
-		}
+	marks, err := markAll(ctx, consumers)
+	if err != nil {
+		return row{}, err
 	}
 	madeBefore, failedBefore, err := s.readersCalls(ctx) // while so many pods start, the machine may be busy
 	if err != nil {
@@ -229,6 +224,20 @@ func (s *shop) measureDeliveries(ctx context.Context) (row, error) {
 		r.broken = append(r.broken, fmt.Sprintf("of %d calls of the reader of examples/readers/go %d failed", made, failed))
 	}
 	return r, err
+}
+
+// markAll returns the places of the last calls of now on all tapes.
+func markAll(ctx context.Context, consumers []*consumer) (map[*tape]int, error) {
+	marks := map[*tape]int{}
+	for _, c := range consumers {
+		for _, t := range c.tapes {
+			var err error
+			if marks[t], err = t.mark(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return marks, nil
 }
 
 // measure returns what the pods of a consumer saw, and the gap of each renewal: that of the pod that waited longest.

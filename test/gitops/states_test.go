@@ -175,7 +175,7 @@ func elder(w *world, _ string) {
 	w.await("elder", good)
 }
 
-// immutable has the API server refuse what the lab.Edit leads to.
+// immutable has the API server refuse what the edit leads to.
 func immutable(change lab.Edit) func(*world, string) {
 	return func(w *world, name string) {
 		secret := w.secret(name)
