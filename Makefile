@@ -7,6 +7,7 @@ IMAGE   ?= payu-token-operator:$(VERSION)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 PLATFORMS ?= linux/amd64
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+# All that is built has these flags, so that nothing is compiled twice; test/lab has them, too.
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := go tool -modfile=hack/tools/go.mod
 HELM    := go tool -modfile=hack/helm/go.mod helm
@@ -49,7 +50,7 @@ IMAGE_LABELS = title=payu-token-operator licenses=Apache-2.0 version=$(VERSION) 
 
 .PHONY: image-tar
 image-tar: ## Write the same image to dist without docker, for each of PLATFORMS (linux/amd64), for docker load or ctr image import.
-	go build -C hack/image -o $(CURDIR)/bin/image .
+	cd hack/image && $(GOBUILD) -o $(CURDIR)/bin/image .
 	@for platform in $(PLATFORMS); do \
 		arch=$${platform#linux/} && \
 		GOOS=linux GOARCH=$$arch $(GOBUILD) -buildvcs=false -o bin/linux-$$arch/manager ./cmd/manager && \
@@ -71,7 +72,7 @@ DIST ?= dist
 
 .PHONY: plugin-release
 plugin-release: ## Build dist/kubectl-payutoken_* for all platforms, with checksums and the krew manifest. VERSION=v0.1.0
-	go run ./hack/krew --version=$(VERSION) --out=dist
+	$(GOBUILD) -o bin/krew ./hack/krew && bin/krew --version=$(VERSION) --out=dist
 
 .PHONY: golden
 golden: ## Update the rendered charts for their tests.

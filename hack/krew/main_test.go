@@ -79,7 +79,7 @@ func TestTheManifestIsWhatKrewTakes(t *testing.T) {
 // compress a program takes most of a minute.
 func TestRelease(t *testing.T) {
 	command := filepath.Join(t.TempDir(), "krew")
-	run(t, "go", "build", "-o", command, ".")
+	run(t, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", command, ".") // as make build does: what it compiled is used
 	folders := []string{t.TempDir(), t.TempDir()}
 	for _, folder := range folders {
 		run(t, command, "--version=v9.8.7", "--out="+folder, "--platforms="+runtime.GOOS+"/"+runtime.GOARCH)
