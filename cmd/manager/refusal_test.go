@@ -107,7 +107,7 @@ func TestWithoutTheCRDTheManagerEndsInOneLine(t *testing.T) {
 	lab.Must(cluster.Kubectl(t.Context(), "delete", "crd/payutokens.auth.payu.in"))(t)
 	t.Cleanup(func() { // the test's own context has ended by then
 		lab.Must(cluster.Kubectl(context.Background(), "create", "-f", "../../config/crd/bases"))(t)
-		lab.AwaitTrue(t, "PayUTokens are known again", payUTokensAreKnown)
+		lab.Check(t, lab.Await(context.Background(), lab.Patience, "PayUTokens are known again", func(context.Context) error { return lab.So(payUTokensAreKnown()) }))
 	})
 	lab.AwaitTrue(t, "PayUTokens are no longer known", func() bool { return !payUTokensAreKnown() })
 	refusal{args: []string{"--kubeconfig=" + cluster.Kubeconfig, "--health-probe-bind-address=0", "--metrics-bind-address=0"},

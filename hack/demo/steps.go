@@ -1,14 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/test/lab"
@@ -20,43 +19,26 @@ const (
 	repairLimit = time.Second
 )
 
-// The promises, as the summary names them.
-const (
-	promiseReady     = "Ready within seconds"
-	promiseRenewal   = "renewed in time, and always Ready"
-	promiseRepair    = "a deleted Secret is restored within a second"
-	promiseRefusal   = "wrong credentials are reported, and do no harm"
-	promiseCorrected = "corrected credentials are used"
-)
+// mistake is a user's typing error.
+const mistake = `{"stringData":{"client_secret":"mistyped"}}`
 
-func (t *tour) askForTokens(ctx context.Context) error {
-	if err := t.show(ctx, "create", "namespace", shop); err != nil {
-		return err
-	}
-	ctx, cancel := lab.Within(ctx, readyLimit, "both PayUTokens are Ready")
-	defer cancel()
+func (t *tour) requestTokens() {
+	t.show("create", "namespace", shop)
 	start := time.Now()
-	if err := t.show(ctx, "apply", "-k", samples, "-n", shop); err != nil {
-		return err
-	}
+	t.show("apply", "-k", samples, "-n", shop)
 	applied := time.Now()
 	for _, name := range []string{tokenName, "child-merchants"} {
-		if _, err := t.healthyToken(ctx, name); err != nil {
-			return err
-		}
+		t.awaitToken(name, time.Until(start.Add(readyLimit)), "both PayUTokens are Ready", isHealthy)
 	}
-	t.found(promiseReady, "both Ready after %s", sinceCommand(start, applied))
-	return t.show(ctx, "get", "payutokens", "-n", shop)
+	t.found("Ready within seconds", "both Ready after %s", sinceCommand(start, applied))
+	t.show("get", "payutokens", "-n", shop)
 }
 
-func (t *tour) lookIntoSecret(ctx context.Context) error {
-	secret, err := t.target(ctx)
-	if err != nil {
-		return err
-	}
+func (t *tour) lookIntoSecret() {
+	secret := t.target()
 	t.say("Secret %s holds (secret values are shortened):", targetName)
 	t.output(table(shownData(secret)))
-	return t.mustWork(ctx, "it works: GET /resource with it returns 200", lab.AccessToken(secret))
+	t.mustWork("it works: GET /resource with it returns 200", lab.AccessToken(secret))
 }
 
 // shownData returns the keys and values of a Secret, and masks all values that are not known to be public.
@@ -74,70 +56,100 @@ func shownData(secret *corev1.Secret) [][]string {
 	return rows
 }
 
-// mustWork uses tokens, and prints the text if all of them work.
-func (t *tour) mustWork(ctx context.Context, text string, tokens ...string) error {
-	for _, token := range tokens {
-		status, err := t.use(ctx, token)
-		if err != nil {
-			return fmt.Errorf("using token %s: %w", masked(token), err)
-		}
-		if status != http.StatusOK {
-			return fmt.Errorf("PayU's resource returns %[2]d for token %[1]s, not 200", masked(token), status)
-		}
-	}
-	t.saw("%s", text)
-	return nil
-}
-
-func (t *tour) seeRenewals(ctx context.Context) error {
+func (t *tour) seeRenewals() {
 	t.say("A token is renewed at 67 %% of its lifetime, here after 12 to 13 s. Waiting ...")
 	for range 2 {
-		if err := t.seeRenewal(ctx); err != nil {
-			return err
-		}
+		t.seeRenewal()
 	}
-	return nil
 }
 
-// seeRenewal waits for one renewal, and uses the new token and the previous one.
-func (t *tour) seeRenewal(ctx context.Context) error {
-	before, err := t.target(ctx)
-	if err != nil {
-		return err
-	}
-	left, err := t.awaitRenewal(ctx)
-	if err != nil {
-		return err
-	}
-	after, err := t.target(ctx)
-	if err != nil {
-		return err
-	}
-	if lab.AccessToken(after) == lab.AccessToken(before) {
-		return fmt.Errorf("the renewal left token %s in the Secret", masked(lab.AccessToken(before)))
-	}
-	t.say("%s (expires_at %s) was replaced by %s (%s)", masked(lab.AccessToken(before)), before.Data[v1alpha1.KeyExpiresAt],
-		masked(lab.AccessToken(after)), after.Data[v1alpha1.KeyExpiresAt])
-	t.found(promiseRenewal, "in the Secret %s before the old one expires", rounded(left))
-	return t.mustWork(ctx, "the new token works, and so does the old one that a pod may still have: 200, 200",
-		lab.AccessToken(after), lab.AccessToken(before))
-}
-
-// awaitRenewal waits for another token in the Secret, and returns how long the former one is still valid.
-// Ready must stay True.
-func (t *tour) awaitRenewal(ctx context.Context) (time.Duration, error) {
-	old, err := t.healthyToken(ctx, tokenName)
-	if err != nil {
-		return 0, err
-	}
-	end := old.Status.ExpiresAt
-	ctx, cancel := lab.Within(ctx, time.Until(end.Time), "the token is renewed before it expires at "+clock(end.Time))
-	defer cancel()
-	_, err = t.awaitToken(ctx, tokenName, func(token *v1alpha1.PayUToken) (bool, error) {
+// seeRenewal waits for another token in the Secret, while Ready stays True, and uses the new token and the previous one.
+func (t *tour) seeRenewal() {
+	before := t.target()
+	old := t.awaitToken(tokenName, readyLimit, "the PayUToken is healthy", isHealthy)
+	end := old.Status.ExpiresAt.Time
+	t.awaitToken(tokenName, time.Until(end), "the token is renewed before it expires at "+clock(end), func(token *v1alpha1.PayUToken) bool {
 		if !isReady(token) {
-			return false, fmt.Errorf("PayUToken %q lost Ready during its renewal: %s", tokenName, condition(token, v1alpha1.ConditionReady).Message)
+			t.Fatalf("PayUToken %q lost Ready during its renewal: %s", tokenName, ready(token).Message)
 		}
-		return token.Status.FetchedAt.After(old.Status.FetchedAt.Time), nil
+		return token.Status.FetchedAt.After(old.Status.FetchedAt.Time)
 	})
-	return time.Until(end.Time), err
+	left := time.Until(end)
+	after := t.target()
+	former, renewed := lab.AccessToken(before), lab.AccessToken(after)
+	if renewed == former {
+		t.Fatalf("the renewal left token %s in the Secret", masked(former))
+	}
+	t.say("%s (expires_at %s) was replaced by %s (%s)", masked(former), before.Data[v1alpha1.KeyExpiresAt], masked(renewed), after.Data[v1alpha1.KeyExpiresAt])
+	t.found("renewed in time, and always Ready", "in the Secret %s before the old one expires", rounded(left))
+	t.mustWork("the new token works, and so does the old one that a pod may still have: 200, 200", renewed, former)
+}
+
+func (t *tour) deleteSecret() {
+	before := t.undisturbed()
+	var deleted time.Time
+	restored := t.follow(&corev1.SecretList{}, targetName, patience, "the deleted Secret is restored", func(event watch.Event) bool {
+		if event.Type == watch.Deleted {
+			deleted = time.Now()
+			return false
+		}
+		return !deleted.IsZero()
+	})
+	absence := make(chan time.Duration, 1)
+	failed := make(chan error, 1)
+	go func() {
+		failed <- restored()
+		absence <- time.Since(deleted)
+	}()
+	t.show("delete", "secret", targetName, "-n", shop)
+	lab.Check(t, <-failed)
+	away, after := <-absence, t.now()
+	switch requests := after.requests - before.requests; {
+	case away > repairLimit:
+		t.Fatalf("the deleted Secret was restored after %s, not within %s", rounded(away), repairLimit)
+	case lab.AccessToken(after.secret) != lab.AccessToken(before.secret):
+		t.Fatal("the deleted Secret came back with another token")
+	case requests != 0:
+		t.Fatalf("the operator sent %d requests to PayU to repair a Secret", requests)
+	}
+	t.found("a deleted Secret is restored within a second", "restored after %s, the same token, %s", rounded(away), counted(0))
+}
+
+func (t *tour) breakCredentials() {
+	before := t.undisturbed()
+	start := time.Now()
+	t.show("patch", "secret", credentialsName, "-n", shop, "-p", mistake)
+	patched := time.Now()
+	token := t.awaitToken(tokenName, readyLimit, "PayUToken "+tokenName+" is InvalidClient", func(token *v1alpha1.PayUToken) bool {
+		return ready(token).Reason == v1alpha1.ReasonInvalidClient && isStalled(token)
+	})
+	t.saw("InvalidClient, and Stalled, after %s", sinceCommand(start, patched))
+	t.show("get", "payutoken", tokenName, "-n", shop)
+	t.say("Its message:")
+	t.output(ready(token).Message)
+	after := t.now()
+	if after.secret.ResourceVersion != before.secret.ResourceVersion {
+		t.Fatal("the Secret changed while the credentials were wrong")
+	}
+	t.mustWork("the token in the Secret still works: 200", lab.AccessToken(after.secret))
+	t.found("wrong credentials are reported, and do no harm", "InvalidClient after %s, the Secret unchanged", counted(after.requests-before.requests))
+}
+
+func (t *tour) correctCredentials() {
+	before := t.now()
+	start := time.Now()
+	t.show("apply", "-f", credentialsFile, "-n", shop)
+	applied := time.Now()
+	t.awaitToken(tokenName, readyLimit, "PayUToken "+tokenName+" is Ready again", isReady)
+	t.saw("Ready after %s", sinceCommand(start, applied))
+	after := t.now()
+	how := "without a token request: the token was made from these credentials"
+	if requests := after.requests - before.requests; requests > 0 {
+		how = "with " + counted(requests)
+	}
+	t.found("corrected credentials are used", "Ready again, %s", how)
+	t.mustWork("the token works: 200", lab.AccessToken(after.secret))
+	// At the latest after the next renewal.
+	t.awaitToken(tokenName, tokenLife, "the status of PayUToken "+tokenName+" no longer reports the wrong credentials", isHealthy)
+	t.saw("Refreshed, and no longer Stalled, after %s", rounded(time.Since(start)))
 }

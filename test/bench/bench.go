@@ -38,8 +38,8 @@ type bench struct {
 // auditedName is who the operator is while its requests are counted.
 const auditedName = "audited"
 
-func newBench(o options) (*bench, error) {
-	run, err := lab.NewRun("payu-bench")
+func newBench(ctx context.Context, o options) (*bench, error) {
+	run, err := lab.NewRun(ctx, "payu-bench")
 	if err != nil {
 		return nil, err
 	}

@@ -112,7 +112,7 @@ func main() {
 		if err := o.settle(given, flags.Changed); err != nil {
 			return err
 		}
-		b, err := newBench(o)
+		b, err := newBench(ctx, o)
 		if err != nil {
 			return err
 		}

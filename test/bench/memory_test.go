@@ -24,7 +24,7 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 	)
 	ctx := t.Context()
 	ctrl.SetLogger(logr.Discard()) // what envtest has to say
-	b := lab.Must(newBench(options{scale: quick}))(t)
+	b := lab.Must(newBench(ctx, options{scale: quick}))(t)
 	t.Cleanup(func() {
 		if err := b.close(nil); err != nil {
 			t.Error(err)

@@ -73,8 +73,8 @@ type chaos struct {
 	kills, stops, ends, restarts int
 }
 
-func newChaos(o options, end context.CancelCauseFunc) (*chaos, error) {
-	run, err := lab.NewRun("payu-chaos")
+func newChaos(ctx context.Context, o options, end context.CancelCauseFunc) (*chaos, error) {
+	run, err := lab.NewRun(ctx, "payu-chaos")
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func main() {
 		if o.seed == 0 {
 			o.seed = 1 + rand.Uint64N(999_999) // short enough to be typed
 		}
-		c, err := newChaos(o, end)
+		c, err := newChaos(ctx, o, end)
 		if err != nil {
 			return err
 		}

@@ -120,7 +120,7 @@ func Outcome(ctx context.Context, err error) error {
 // AwaitTrue ends the test unless something comes true.
 func AwaitTrue(t testing.TB, promise string, look func() bool) {
 	t.Helper()
-	Check(t, Await(context.WithoutCancel(t.Context()), Patience, promise, func(context.Context) error { return So(look()) }))
+	Check(t, Await(t.Context(), Patience, promise, func(context.Context) error { return So(look()) }))
 }
 
 // Pause lets time go by.

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -40,6 +41,26 @@ func TestCleanGoesBackwards(t *testing.T) {
 	err := r.Clean(errors.New("the run fails"))
 	if strings.Join(done, " ") != "second first" || err.Error() != "the run fails\nsecond fails\nfirst fails" {
 		t.Errorf("%v, %v", done, err)
+	}
+}
+
+// TestARunIsLikeATest fails in the depth, and after the user has interrupted it.
+func TestARunIsLikeATest(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	r := Must(NewRun(ctx, "lab-test"))(t)
+	defer os.RemoveAll(r.Dir)
+	if err := r.Try(func() { Check(r, nil) }); err != nil {
+		t.Error(err)
+	}
+	if err := r.Try(func() { Must(0, os.ErrNotExist)(r) }); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	if err := r.Try(func() { r.Fatalf("%d of %d", 1, 2) }); err == nil || err.Error() != "1 of 2" {
+		t.Error(err)
+	}
+	end(ErrInterrupted)
+	if err := r.Try(func() { AwaitTrue(r, "nothing", func() bool { return false }) }); !errors.Is(err, ErrInterrupted) {
+		t.Error(err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -67,18 +68,65 @@ func OneLine(err error) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")), " ")
 }
 
-// Run is one run of a program: it has a folder, tells how it goes on, and cleans up.
+// Run is one run of a program: it has a folder, tells how it goes on, and cleans up. To the functions of this package it is a
+// test: what fails by Fatal ends what Try tries.
 type Run struct {
-	Dir   string
-	Start time.Time
+	testing.TB // nil: the methods below are those that a program has
+	Dir        string
+	Start      time.Time
 
+	ctx      context.Context
 	cleanups []func() error
 }
 
 // NewRun makes a folder.
-func NewRun(name string) (*Run, error) {
+func NewRun(ctx context.Context, name string) (*Run, error) {
 	dir, err := os.MkdirTemp("", name+"-")
-	return &Run{Dir: dir, Start: time.Now()}, err
+	return &Run{Dir: dir, Start: time.Now(), ctx: ctx}, err
+}
+
+// Context ends when the program is to end.
+func (r *Run) Context() context.Context { return r.ctx }
+
+// Helper does nothing.
+func (r *Run) Helper() {}
+
+// Cleanup has Clean do something, the last one first.
+func (r *Run) Cleanup(cleanup func()) {
+	r.Later(func() error {
+		cleanup()
+		return nil
+	})
+}
+
+// failure is what Fatal panics with.
+type failure struct{ error }
+
+// Fatal ends what Try tries.
+func (r *Run) Fatal(args ...any) {
+	if err, is := args[0].(error); is && len(args) == 1 {
+		panic(failure{err})
+	}
+	panic(failure{errors.New(fmt.Sprint(args...))})
+}
+
+// Fatalf ends what Try tries.
+func (r *Run) Fatalf(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
+
+// Try does something, and returns why it failed if it did: why the program is to end if it is, since that is why all else failed.
+func (r *Run) Try(do func()) (err error) {
+	defer func() {
+		switch reason := recover().(type) {
+		case nil:
+			err = Outcome(r.ctx, nil)
+		case failure:
+			err = Outcome(r.ctx, reason.error)
+		default:
+			panic(reason)
+		}
+	}()
+	do()
+	return nil
 }
 
 // Say tells how the run goes on.
