@@ -267,10 +267,10 @@ func TestDefaults(t *testing.T) {
 		"of a spec": {nil, nil},
 		"of a target": {
 			edits{"spec.target": "{}"},
-			edits{"spec.target": "{deletionPolicy: Delete}"}},
+			edits{"spec.target": "{deletionPolicy: Delete, delivery: Eventual}"}},
 		"of a template": {
 			edits{"spec.target.template": "{}"},
-			edits{"spec.target": "{deletionPolicy: Delete, template: {type: Opaque}}"}},
+			edits{"spec.target": "{deletionPolicy: Delete, delivery: Eventual, template: {type: Opaque}}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := parse(t, edits{
