@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -82,7 +81,6 @@ func (s *shop) warnOfSecrets() {
 	lab.AwaitTrue(s.T, "a warning of the policy", func() bool {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "probe"}, StringData: map[string]string{"access_token": "abcd"}}
 		lab.Check(s.T, probing.Create(s.Context(), probe, client.DryRunAll))
-		time.Sleep(100 * time.Millisecond)
 		return heard.Load() > 0
 	})
 }

@@ -133,13 +133,17 @@ func triesOnceMore(s *story) {
 func waitsForALateToken(s *story) {
 	const late, enough = 300 * time.Millisecond, 5
 	current, dead, served := 0, -1, 0
+	var coming sync.WaitGroup // tokens, the last of which comes after the reader has ended
 	s.answer = func(n int) int {
 		if n == dead {
 			return http.StatusInternalServerError // it insists
 		}
 		if n%2 == 0 {
 			dead = n
-			time.AfterFunc(late, func() { s.locked(func() { current++; s.update(current) }) })
+			coming.Go(func() {
+				<-time.After(late)
+				s.locked(func() { current++; s.update(current) })
+			})
 			return http.StatusUnauthorized
 		}
 		served++
@@ -148,6 +152,7 @@ func waitsForALateToken(s *story) {
 		return http.StatusOK
 	}
 	s.run(func() bool { return served >= enough })
+	coming.Wait()
 	s.expect("200")
 }
 
