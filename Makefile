@@ -181,5 +181,5 @@ lint: ## Run golangci-lint with the linters of .golangci.yml.
 	go -C hack/image tool -modfile=../golangci-lint/go.mod golangci-lint-kube-api-linter run --allow-parallel-runners
 
 .PHONY: clean
-clean: ## Remove what was built here. The API server for tests stays in the user's cache folder.
+clean: ## Remove what was built here. The API server and the programs for tests stay in the user's cache folder.
 	rm -rf bin dist

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +19,7 @@ const (
 	Commit  = "0123abc"
 )
 
-// Root is the folder of go.mod.
+// Root returns the folder of go.mod.
 var Root = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
@@ -31,14 +32,17 @@ var Root = sync.OnceValues(func() (string, error) {
 	return filepath.Dir(file), nil
 })
 
-// Programs is a folder with the programs of cmd/: manager, payu-simulator and kubectl-payutoken. They are built as `make build`
-// does it, so that nothing is compiled twice, and linked once for all who ask.
+// Programs returns a folder with the programs of cmd/: manager, payu-simulator and kubectl-payutoken. They are compiled as by
+// `make build`, so that nothing is compiled twice, and linked once for all processes.
 var Programs = sync.OnceValues(func() (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	folder := filepath.Join(root, "bin", "lab")
+	folder, err := programsFolder(root)
+	if err != nil {
+		return "", err
+	}
 	unlock, err := lock(folder)
 	if err != nil {
 		return "", err
@@ -53,8 +57,15 @@ var Programs = sync.OnceValues(func() (string, error) {
 	return folder, nil
 })
 
-// lookAtSources keeps the go command from taking the former result of a test for good: it does unless a file has changed that
-// the test itself has looked at. What is looked at before the first test does not count.
+// programsFolder is one of this copy of the repository, and outside of it: the go command takes no result of a test from its cache
+// for which a file of the module is as new as a program that was just linked.
+func programsFolder(root string) (string, error) {
+	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "payu-token-operator-lab", fmt.Sprintf("%x", sha256.Sum256([]byte(root)))[:12]), err
+}
+
+// lookAtSources has the go command know what a test depends on that runs a program: it takes a former result from its cache unless
+// a file has changed that the test itself has read. What is read before the first test does not count.
 var lookAtSources = sync.OnceValue(func() error {
 	root, err := Root()
 	if err != nil {
@@ -86,7 +97,7 @@ func lock(folder string) (unlock func(), err error) {
 	return func() { file.Close() }, syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
 }
 
-// Program is the path of one of them.
+// Program returns the path of one of them.
 func Program(name string) (string, error) {
 	folder, err := Programs()
 	return filepath.Join(folder, name), errors.Join(err, lookAtSources())

@@ -1,4 +1,4 @@
-// Package lab is the laboratory that the operator is tried out in: the cast of every test and program that runs it.
+// Package lab provides the cast of every test and program that runs the operator.
 //
 //	var cluster *lab.Cluster // a real kube-apiserver and etcd
 //
@@ -8,12 +8,12 @@
 //		shop := cluster.NewShop(t)                        // a namespace
 //		payu := lab.RunPayU(t, payutest.Config{})         // PayU, which knows one merchant
 //		shop.Credentials("payu-credentials", lab.Merchant, lab.MerchantSecret)
-//		shop.Operate(payu)                                // the operator, until the test ends, when it must end well
+//		shop.Operate(payu)                                // the operator, until the end of the test, when it must stop well
 //		shop.Create("links")
 //		shop.AwaitReady("links")
 //	}
 //
-// A program has [Main] for its frame, and starts the same cast by [StartCluster], [StartSimulator] and [StartOperator].
+// A program has [Main] for its frame, and starts the same cast by [StartCluster], [StartSimulator] and [Operator].
 package lab
 
 import (
@@ -32,7 +32,7 @@ const Patience = 2 * time.Minute
 // OperatorName is the name of the operator's namespace and ServiceAccount in config/default, and of nearly all else.
 const OperatorName = "payu-token-operator"
 
-// Must ends the test unless err is nil.
+// Must returns a value, or ends the test if there is an error: lab.Must(os.ReadFile(path))(t).
 func Must[T any](value T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
@@ -54,13 +54,12 @@ func Within(ctx context.Context, limit time.Duration, promise string) (context.C
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not seen within %s: %s", limit.Round(time.Millisecond), promise))
 }
 
-// Await tries again and again until there is no error: nothing tells it of what it waits for. When the time is up, the error
-// names the promise, and what stood in its way last.
+// Await tries again and again until there is no error. When the time is up, the error names the promise and the last failure.
 func Await(ctx context.Context, limit time.Duration, promise string, try func(context.Context) error) error {
 	return AwaitEvery(ctx, 20*time.Millisecond, limit, promise, try)
 }
 
-// AwaitEvery is Await for what it costs something to look at.
+// AwaitEvery is Await with another interval, for an attempt that costs something.
 func AwaitEvery(ctx context.Context, interval, limit time.Duration, promise string, try func(context.Context) error) error {
 	ctx, cancel := Within(ctx, limit, promise)
 	defer cancel()
@@ -91,7 +90,7 @@ func causeWith(ctx context.Context, trouble error) error {
 	return fmt.Errorf("%w: %w", context.Cause(ctx), trouble)
 }
 
-// So is no error if something is so, and one that tells nothing else.
+// So returns nil if something is so, and otherwise an error that adds nothing to the promise of Await.
 func So(so bool) error {
 	if so {
 		return nil
@@ -101,7 +100,7 @@ func So(so bool) error {
 
 var errNotSo = errors.New("it is not so")
 
-// Unless is an error that says what is so, unless something is.
+// Unless returns nil if something is so, and otherwise an error with that message.
 func Unless(so bool, format string, args ...any) error {
 	if so {
 		return nil
@@ -109,7 +108,7 @@ func Unless(so bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// Outcome is how a run ended: why ctx did if it did, since that is why all else failed.
+// Outcome returns why ctx has ended, if it has, since all else failed because of that; otherwise err.
 func Outcome(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -117,7 +116,7 @@ func Outcome(ctx context.Context, err error) error {
 	return err
 }
 
-// AwaitTrue ends the test unless something comes true.
+// AwaitTrue waits until something is true, or ends the test.
 func AwaitTrue(t testing.TB, promise string, look func() bool) {
 	t.Helper()
 	Check(t, Await(t.Context(), Patience, promise, func(context.Context) error { return So(look()) }))

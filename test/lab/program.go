@@ -79,7 +79,7 @@ type Run struct {
 	cleanups []func() error
 }
 
-// NewRun makes a folder.
+// NewRun creates the folder of a run.
 func NewRun(ctx context.Context, name string) (*Run, error) {
 	dir, err := os.MkdirTemp("", name+"-")
 	return &Run{Dir: dir, Start: time.Now(), ctx: ctx}, err
@@ -91,7 +91,7 @@ func (r *Run) Context() context.Context { return r.ctx }
 // Helper does nothing.
 func (r *Run) Helper() {}
 
-// Cleanup has Clean do something, the last one first.
+// Cleanup is Later for what cannot fail.
 func (r *Run) Cleanup(cleanup func()) {
 	r.Later(func() error {
 		cleanup()
@@ -113,7 +113,7 @@ func (r *Run) Fatal(args ...any) {
 // Fatalf ends what Try tries.
 func (r *Run) Fatalf(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
 
-// Try does something, and returns why it failed if it did: why the program is to end if it is, since that is why all else failed.
+// Try does something, and returns why it failed: why the program is to end, if it is, since all else failed because of that.
 func (r *Run) Try(do func()) (err error) {
 	defer func() {
 		switch reason := recover().(type) {
@@ -129,15 +129,15 @@ func (r *Run) Try(do func()) (err error) {
 	return nil
 }
 
-// Say tells how the run goes on.
+// Say prints how the run proceeds.
 func (r *Run) Say(format string, args ...any) {
 	fmt.Printf("[%5.1f s] %s\n", time.Since(r.Start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// Later has Clean do something, the last one first.
+// Later defers something to Clean, which begins with the last one.
 func (r *Run) Later(cleanup func() error) { r.cleanups = append(r.cleanups, cleanup) }
 
-// Clean ends what was started. It returns the error of the run and its own.
+// Clean does what was deferred. It returns the error of the run and its own.
 func (r *Run) Clean(failure error) error {
 	errs := []error{failure}
 	for _, cleanup := range slices.Backward(r.cleanups) {
@@ -145,4 +145,17 @@ func (r *Run) Clean(failure error) error {
 	}
 	r.cleanups = nil
 	return errors.Join(errs...)
+}
+
+// Shown rounds a duration for a reader.
+func Shown(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "0"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return d.Round(time.Second).String()
 }

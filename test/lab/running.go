@@ -106,7 +106,7 @@ func (o *RunningOperator) AwaitLog(text string) {
 	}
 }
 
-// Log is what a process has said.
+// Log holds what a process has written.
 type Log struct {
 	mu      sync.Mutex
 	written bytes.Buffer
@@ -123,7 +123,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.written.Write(p)
 }
 
-// Text is all that was said.
+// Text returns all of it.
 func (l *Log) Text() string {
 	text, _ := l.look()
 	return text
@@ -135,7 +135,7 @@ func (l *Log) look() (string, <-chan struct{}) {
 	return l.written.String(), l.changed
 }
 
-// Tail is the last lines.
+// Tail returns the last lines.
 func (l *Log) Tail(lines int) string {
 	all := strings.Split(strings.TrimSpace(l.Text()), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
