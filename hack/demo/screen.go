@@ -117,13 +117,10 @@ func masked(value string) string {
 
 // rounded rounds a duration for a reader.
 func rounded(d time.Duration) string {
-	switch {
-	case d < 10*time.Millisecond:
+	if d < 10*time.Millisecond {
 		return "less than 10 ms"
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
 	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
+	return lab.Shown(d)
 }
 
 // sinceCommand shows the time from a command's start until now, and how much of it the command took.

@@ -13,12 +13,13 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // bare does what the operator does for n PayUTokens, and nothing else: create the PayUToken, ask for the token, create
 // the Secret, write the status. It looks at nothing, remembers nothing and is prepared for nothing.
-func (b *bench) bare(ctx context.Context, namespace string, n int) error {
-	return each(ctx, workers, n, func(ctx context.Context, n int) error { return b.bareOne(ctx, namespace, n) })
+func (b *bench) bare(namespace string, n int) {
+	lab.Check(b, each(b.Context(), workers, n, func(ctx context.Context, n int) error { return b.bareOne(ctx, namespace, n) }))
 }
 
 func (b *bench) bareOne(ctx context.Context, namespace string, n int) error {
@@ -40,28 +41,21 @@ func (b *bench) bareOne(ctx context.Context, namespace string, n int) error {
 
 // bareSteadily adds what the bare loop takes of the CPU, which is this program's, for as many PayUTokens in a minute as n of
 // them have renewals. No operator may run.
-func (b *bench) bareSteadily(ctx context.Context, s *section, n int) error {
+func (b *bench) bareSteadily(s *section, n int) {
 	every := meanRenewal(usual) / time.Duration(n)
 	times := int(b.minute / every)
 	if times == 0 {
-		return nil
+		return
 	}
-	namespace, err := b.cluster.Namespace(ctx)
-	if err != nil {
-		return err
-	}
-	cpu, took, err := cpuOf(os.Getpid(), func() error {
+	namespace := lab.Must(b.cluster.Namespace(b.Context()))(b)
+	cpu, took := b.cpuOf(os.Getpid(), func() {
 		next := time.Tick(every)
 		for i := range times {
 			<-next
-			if err := b.bareOne(ctx, namespace, i); err != nil {
-				return err
-			}
+			lab.Check(b, b.bareOne(b.Context(), namespace, i))
 		}
-		return nil
 	})
-	s.add("bare loop, as often as renewals", shown(took), "", times, "", cpu, percent(float64(cpu)/float64(took)))
-	return err
+	s.add("bare loop, as often as renewals", lab.Shown(took), "", times, "", cpu, percent(float64(cpu)/float64(took)))
 }
 
 // bareSecret is as large as the operator's.

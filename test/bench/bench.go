@@ -50,25 +50,17 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 }
 
 // setUp starts what every measurement needs.
-func (b *bench) setUp(ctx context.Context) error {
-	if err := b.newCluster(ctx); err != nil {
-		return err
-	}
-	return b.startSimulator(ctx)
+func (b *bench) setUp() {
+	b.newCluster()
+	b.startSimulator()
 }
 
 // newCluster starts a control plane with nothing in it but the operator's rights, instead of the one that there is.
-func (b *bench) newCluster(ctx context.Context) error {
-	if err := b.stopCluster(); err != nil {
-		return err
-	}
-	var err error
-	b.cluster, err = lab.StartAuditedCluster(`users: ["system:serviceaccount:`+lab.OperatorName+`:`+auditedName+`"]`, "delete-collection-workers=16")
-	if err != nil {
-		return err
-	}
+func (b *bench) newCluster() {
+	lab.Check(b, b.stopCluster())
+	b.cluster = lab.Must(lab.StartAuditedCluster(`users: ["system:serviceaccount:`+lab.OperatorName+`:`+auditedName+`"]`, "delete-collection-workers=16"))(b)
 	b.client = b.cluster.Client
-	return b.addAccounts(ctx)
+	b.addAccounts()
 }
 
 func (b *bench) stopCluster() error {
@@ -81,61 +73,42 @@ func (b *bench) stopCluster() error {
 }
 
 // addAccounts makes the operator known, once as what config/default says and once as another one with the same rights.
-func (b *bench) addAccounts(ctx context.Context) (err error) {
-	if b.account, err = b.cluster.Install(ctx); err != nil {
-		return err
-	}
-	if b.audited, err = b.cluster.AddServiceAccount(lab.OperatorName, auditedName); err != nil {
-		return err
-	}
-	binding := &rbacv1.ClusterRoleBinding{
+func (b *bench) addAccounts() {
+	b.account = lab.Must(b.cluster.Install(b.Context()))(b)
+	b.audited = lab.Must(b.cluster.AddServiceAccount(lab.OperatorName, auditedName))(b)
+	lab.Check(b, b.client.Create(b.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: auditedName},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: lab.OperatorName},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: lab.OperatorName, Name: auditedName}},
-	}
-	if err := b.client.Create(ctx, binding); err != nil {
-		return err
-	}
-	return lab.Await(ctx, lab.Patience, "the operator may list PayUTokens", func(ctx context.Context) error {
+	}))
+	lab.Check(b, lab.Await(b.Context(), lab.Patience, "the operator may list PayUTokens", func(ctx context.Context) error {
 		return errors.Join(b.account.Client.List(ctx, &v1alpha1.PayUTokenList{}), b.audited.Client.List(ctx, &v1alpha1.PayUTokenList{}))
-	})
+	}))
 }
 
-func (b *bench) startSimulator(ctx context.Context) (err error) {
-	b.simulator, err = lab.StartSimulator(ctx, io.Discard, b.Dir, allClients())
+func (b *bench) startSimulator() {
+	var err error
+	b.simulator, err = lab.StartSimulator(b.Context(), io.Discard, b.Dir, allClients())
 	if b.simulator != nil {
 		b.Later(func() error { return stop(b.simulator.Process) })
 	}
-	if err != nil {
-		return err
-	}
-	pem, err := os.ReadFile(b.simulator.CAFile)
-	if err != nil {
-		return err
-	}
-	b.payu, err = payu.NewClient(payu.Config{
+	lab.Check(b, err)
+	b.payu = lab.Must(payu.NewClient(payu.Config{
 		BaseURLs: map[string]string{string(v1alpha1.EnvironmentTest): b.simulator.URL},
-		CAs:      pem, Timeout: lab.Patience, UserAgent: "bench", Now: time.Now,
-	})
-	return err
+		CAs:      lab.Must(os.ReadFile(b.simulator.CAFile))(b), Timeout: lab.Patience, UserAgent: "bench", Now: time.Now,
+	}))(b)
 }
 
 // operator starts the operator, with as many workers as the bare loop has, and waits until its caches are filled.
-func (b *bench) operator(ctx context.Context, as *lab.User, flags ...string) (*manager, error) {
-	pprof, err := lab.FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	m := &manager{pprof: pprof, Operator: &lab.Operator{Stdout: b.log, Stderr: b.log, Env: append(os.Environ(), "GOGC=50")}} // as in config/manager
-	flags = append([]string{"--test-base-url=" + b.simulator.URL, "--ca-file=" + b.simulator.CAFile, "--pprof-bind-address=" + pprof,
+func (b *bench) operator(as *lab.User, flags ...string) *manager {
+	m := &manager{pprof: lab.Must(lab.FreeAddress())(b),
+		Operator: &lab.Operator{Stdout: b.log, Stderr: b.log, Env: append(os.Environ(), "GOGC=50")}} // as in config/manager
+	flags = append([]string{"--test-base-url=" + b.simulator.URL, "--ca-file=" + b.simulator.CAFile, "--pprof-bind-address=" + m.pprof,
 		fmt.Sprintf("--max-concurrent-reconciles=%d", workers)}, flags...)
-	if err := m.Start(as.Kubeconfig, flags...); err != nil {
-		return nil, err
-	}
-	if err := m.AwaitReady(ctx); err != nil {
-		return nil, errors.Join(err, stop(m.Process))
-	}
-	return m, nil
+	lab.Check(b, m.Start(as.Kubeconfig, flags...))
+	b.Later(func() error { return m.Stop(lab.Patience) }) // if nobody has stopped it
+	lab.Check(b, m.AwaitReady(b.Context()))
+	return m
 }
 
 // close stops everything and removes it, but for the logs if they may explain a failure. It returns that and its own.

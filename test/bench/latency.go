@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,45 +9,17 @@ import (
 
 // latency measures how long it takes from the request that creates a PayUToken until its Secret is visible to others,
 // one at a time, with everything else at rest.
-func (b *bench) latency(ctx context.Context) (_ []section, err error) {
+func (b *bench) latency() []section {
 	s := section{title: "One PayUToken at a time", head: []string{"", "median", "95 of 100 within", "median, less the token server's"}}
-	namespace, remove, err := b.namespace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := b.createCredentials(ctx, namespace, 2*b.singles); err != nil {
-		return nil, err
-	}
-	m, err := b.operator(ctx, b.account)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(stop(m.Process), err) }()
-	if err := b.warm(ctx); err != nil {
-		return nil, err
-	}
-	asked, err := b.timeSingles(ctx, b.singles, 0, func(n int) error {
-		_, err := b.payu.Token(ctx, sourceOf(n))
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
+	namespace, remove := b.namespace()
+	defer remove()
+	b.createCredentials(namespace, 2*b.singles)
+	m := b.operator(b.account)
+	defer b.stop(m)
+	b.warm()
+	asked := b.timeSingles(b.singles, 0, func(n int) { lab.Must(b.payu.Token(b.Context(), sourceOf(n)))(b) })
 	s.add("token server's answer", milliseconds(median(asked)), milliseconds(quantile(asked, 0.95)), "")
-	if err := b.timeCreations(ctx, namespace, median(asked), &s); err != nil {
-		return nil, err
-	}
-	s.note("%d times each, one at a time. The creation counts from before the request for it is sent; the Secret is visible when a watch shows it. The first for a while (a second) in its namespace is tried out first: the API server is asked, with a dry run, whether it would accept the Secret.", b.singles)
-	return []section{s}, nil
-}
-
-// timeCreations adds how long it takes from the creation of a PayUToken until its Secret is visible.
-func (b *bench) timeCreations(ctx context.Context, namespace string, asking time.Duration, s *section) error {
-	secrets, err := b.watchSecrets(ctx, namespace)
-	if err != nil {
-		return err
-	}
+	secrets := b.watchSecrets(namespace)
 	defer secrets.stop()
 	first := 0
 	for _, row := range []struct {
@@ -59,38 +29,29 @@ func (b *bench) timeCreations(ctx context.Context, namespace string, asking time
 		{"creation until the Secret is visible, soon after another", 300 * time.Millisecond},
 		{"creation until the Secret is visible, first for a while", 1500 * time.Millisecond},
 	} {
-		took, err := b.timeSingles(ctx, b.singles, row.pause, func(n int) error {
-			if err := b.client.Create(ctx, newToken(namespace, first+n, first+n)); err != nil {
-				return err
-			}
-			_, err := secrets.await(ctx, 1, true, lab.Patience)
-			return err
+		took := b.timeSingles(b.singles, row.pause, func(n int) {
+			lab.Check(b, b.client.Create(b.Context(), newToken(namespace, first+n, first+n)))
+			lab.Must(secrets.await(b.Context(), 1, true, lab.Patience))(b)
 		})
-		if err != nil {
-			return err
-		}
 		first += b.singles
-		over := median(took) - asking
+		over := median(took) - median(asked)
 		s.add(row.what, milliseconds(median(took)), milliseconds(quantile(took, 0.95)), milliseconds(over))
 		b.goal(row.what+", less the token server's answer (median)", "at most 20 ms", milliseconds(over), over <= 20*time.Millisecond)
 	}
-	return nil
+	s.note("%d times each, one at a time. The creation counts from before the request for it is sent; the Secret is visible when a watch shows it. The first for a while (a second) in its namespace is tried out first: the API server is asked, with a dry run, whether it would accept the Secret.", b.singles)
+	return []section{s}
 }
 
 // timeSingles returns how long it took each time, with a pause before each.
-func (b *bench) timeSingles(ctx context.Context, n int, rest time.Duration, do func(n int) error) ([]time.Duration, error) {
+func (b *bench) timeSingles(n int, rest time.Duration, do func(n int)) []time.Duration {
 	took := make([]time.Duration, n)
 	for i := range n {
-		if err := lab.Pause(ctx, rest); err != nil {
-			return nil, err
-		}
+		lab.Check(b, lab.Pause(b.Context(), rest))
 		began := time.Now()
-		if err := do(i); err != nil {
-			return nil, err
-		}
+		do(i)
 		took[i] = time.Since(began)
 	}
-	return took, nil
+	return took
 }
 
 func milliseconds(d time.Duration) string {

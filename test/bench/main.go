@@ -28,7 +28,7 @@ import (
 // measurement is one that can be run alone.
 type measurement struct {
 	name, what string
-	run        func(*bench, context.Context) ([]section, error)
+	run        func(*bench) []section
 }
 
 func measurements() []measurement {
@@ -116,7 +116,7 @@ func main() {
 		if err != nil {
 			return err
 		}
-		return b.close(lab.Outcome(ctx, b.measure(ctx)))
+		return b.close(b.Try(b.measure))
 	})
 }
 
@@ -156,31 +156,17 @@ func (o *options) settle(given scale, changed func(flag string) bool) error {
 }
 
 // measure measures, and writes the report.
-func (b *bench) measure(ctx context.Context) error {
-	root, err := lab.Root()
-	if err != nil {
-		return err
-	}
-	machine, err := describe(root)
-	if err != nil {
-		return err
-	}
-	if err := b.setUp(ctx); err != nil {
-		return err
-	}
-	if err := b.addVersion(&machine); err != nil {
-		return err
-	}
+func (b *bench) measure() {
+	machine := lab.Must(describe(lab.Must(lab.Root())(b)))(b)
+	b.setUp()
+	lab.Check(b, b.addVersion(&machine))
 	var sections []section
 	for _, m := range measurements() {
 		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
 			continue
 		}
 		b.Say("%s: %s", m.name, m.what)
-		measured, err := m.run(b, ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
+		measured := m.run(b)
 		for _, s := range measured {
 			fmt.Println(s)
 		}
@@ -190,6 +176,6 @@ func (b *bench) measure(ctx context.Context) error {
 		sections = append(sections, b.inputs.needs(), b.inputs.limits())
 		fmt.Printf("%s\n%s\n", b.inputs.needs(), b.inputs.limits())
 	}
-	machine.add("took", shown(time.Since(b.Start)))
-	return b.write(machine, sections)
+	machine.add("took", lab.Shown(time.Since(b.Start)))
+	lab.Check(b, b.write(machine, sections))
 }

@@ -30,7 +30,7 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	lab.Check(t, b.setUp(ctx))
+	lab.Check(t, b.Try(b.setUp))
 	lab.Check(t, b.seedForeign(ctx, namespace, 0, secrets))
 	// They were written behind the API server's back: its cache hears of them a little later.
 	lab.AwaitTrue(t, "the API server shows the Secrets", func() bool {
@@ -39,7 +39,8 @@ func TestMemoryWithManySecretsOfOthers(t *testing.T) {
 		rest := some.RemainingItemCount
 		return rest != nil && *rest >= secrets-1 && len(some.Items[0].Data["file"]) == foreignSize
 	})
-	operator := lab.Must(b.operator(ctx, b.account))(t)
+	var operator *manager
+	lab.Check(t, b.Try(func() { operator = b.operator(b.account) }))
 	var held usage
 	err := lab.Await(ctx, lab.Patience, fmt.Sprintf("at most %s are resident", mebibytes(most)), func(context.Context) (err error) {
 		held, err = usageOf(operator.PID())

@@ -54,17 +54,7 @@ func sourceOf(n int) payu.Source {
 
 // newToken returns the PayUToken of a number, with the credentials of a client.
 func newToken(namespace string, n, client int) *v1alpha1.PayUToken {
-	token := &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: tokenName(n), Labels: map[string]string{shardLabel: fmt.Sprint(n % 2)}},
-		Spec: v1alpha1.PayUTokenSpec{
-			Environment:          v1alpha1.EnvironmentTest,
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(credentialsName(client))},
-		},
-	}
-	for _, scope := range scopes {
-		token.Spec.Scopes = append(token.Spec.Scopes, v1alpha1.Scope(scope))
-	}
-	return token
+	return lab.NewToken(namespace, tokenName(n), lab.With(credentialsName(client)), lab.For(scopes...), lab.Labelled(shardLabel, fmt.Sprint(n%2)))
 }
 
 // each does something for each number below n, so many at once, until the first error.
@@ -87,20 +77,17 @@ func each(ctx context.Context, workers, n int, do func(ctx context.Context, n in
 }
 
 // createCredentials creates n credentials Secrets, each of a client of its own.
-func (b *bench) createCredentials(ctx context.Context, namespace string, n int) error {
-	return each(ctx, workers, n, func(ctx context.Context, n int) error {
-		return b.client.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: credentialsName(n)},
-			Data:       map[string][]byte{"client_id": []byte(clientID(n)), "client_secret": []byte(clientSecret(n))},
-		})
-	})
+func (b *bench) createCredentials(namespace string, n int) {
+	lab.Check(b, each(b.Context(), workers, n, func(ctx context.Context, n int) error {
+		return b.client.Create(ctx, lab.NewCredentials(namespace, credentialsName(n), clientID(n), clientSecret(n)))
+	}))
 }
 
 // createTokens creates the PayUTokens from one number to another, with the credentials of the client that each has.
-func (b *bench) createTokens(ctx context.Context, namespace string, from, to int, clientOf func(n int) int) error {
-	return each(ctx, workers, to-from, func(ctx context.Context, n int) error {
+func (b *bench) createTokens(namespace string, from, to int, clientOf func(n int) int) {
+	lab.Check(b, each(b.Context(), workers, to-from, func(ctx context.Context, n int) error {
 		return b.client.Create(ctx, newToken(namespace, from+n, clientOf(from+n)))
-	})
+	}))
 }
 
 // Each PayUToken has a client of its own, or all share one.
@@ -108,17 +95,15 @@ func ownClient(n int) int  { return n }
 func sharedClient(int) int { return 0 }
 
 // namespace creates a namespace, and removes what is in it when remove is called: nobody collects garbage here.
-func (b *bench) namespace(ctx context.Context) (name string, remove func() error, err error) {
-	name, err = b.cluster.Namespace(ctx)
-	return name, func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*lab.Patience)
+func (b *bench) namespace() (name string, remove func()) {
+	name = lab.Must(b.cluster.Namespace(b.Context()))(b)
+	return name, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.Context()), 2*lab.Patience)
 		defer cancel()
-		var errs []error
 		for _, kind := range []client.Object{&v1alpha1.PayUToken{}, &corev1.Secret{}, &eventsv1.Event{}} {
-			errs = append(errs, b.client.DeleteAllOf(ctx, kind, client.InNamespace(name)))
+			lab.Check(b, b.client.DeleteAllOf(ctx, kind, client.InNamespace(name)))
 		}
-		return errors.Join(errs...)
-	}, err
+	}
 }
 
 // sight is a moment at which a Secret of the operator's was seen to change.
@@ -135,18 +120,13 @@ type sights struct {
 }
 
 // watchSecrets begins to watch.
-func (b *bench) watchSecrets(ctx context.Context, namespace string) (*sights, error) {
+func (b *bench) watchSecrets(namespace string) *sights {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	ours := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}}
-	if err := b.client.List(ctx, list, ours...); err != nil {
-		return nil, err
-	}
+	lab.Check(b, b.client.List(b.Context(), list, ours...))
 	raw := &metav1.ListOptions{ResourceVersion: list.ResourceVersion}
-	w, err := b.client.Watch(ctx, list, append(ours, &client.ListOptions{Raw: raw})...)
-	if err != nil {
-		return nil, err
-	}
+	w := lab.Must(b.client.Watch(b.Context(), list, append(ours, &client.ListOptions{Raw: raw})...))(b)
 	s := &sights{seen: make(chan sight, 1<<17), stop: w.Stop}
 	go func() {
 		defer close(s.seen)
@@ -156,7 +136,7 @@ func (b *bench) watchSecrets(ctx context.Context, namespace string) (*sights, er
 			}
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // await waits until n Secrets were seen to appear (or, if not isNew, to change), and returns when the last one was.

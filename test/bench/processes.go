@@ -13,6 +13,9 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
+// stop asks an operator to end, which is to work.
+func (b *bench) stop(m *manager) { lab.Check(b, stop(m.Process)) }
+
 // stop asks a process to end, which is to work.
 func stop(p *lab.Process) error {
 	err := p.Stop(lab.Patience)
@@ -30,14 +33,15 @@ type usage struct {
 }
 
 // cpuOf returns how long do takes, and how much CPU time a process takes meanwhile.
-func cpuOf(pid int, do func() error) (cpu, took time.Duration, err error) {
-	before, err1 := usageOf(pid)
-	began := time.Now()
-	err2 := do()
+func (b *bench) cpuOf(pid int, do func()) (cpu, took time.Duration) {
+	before, began := b.usageOf(pid), time.Now()
+	do()
 	took = time.Since(began)
-	after, err3 := usageOf(pid)
-	return after.cpu - before.cpu, took, errors.Join(err1, err2, err3)
+	return b.usageOf(pid).cpu - before.cpu, took
 }
+
+// usageOf reads /proc.
+func (b *bench) usageOf(pid int) usage { return lab.Must(usageOf(pid))(b) }
 
 // ticksPerSecond is USER_HZ, which is the same on all that Linux runs on today.
 const ticksPerSecond = 100

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,30 +15,30 @@ const aWhile = 40 * time.Second
 
 // profileThese takes CPU profiles of operators and of the API server while something is measured, if --profile says so.
 // The returned function waits for them.
-func (b *bench) profileThese(ctx context.Context, while string, lasts time.Duration, managers []*manager) (done func()) {
+func (b *bench) profileThese(while string, lasts time.Duration, managers []*manager) (done func()) {
 	if b.profile == "" {
 		return func() {}
 	}
 	var all sync.WaitGroup
 	for n, m := range managers {
 		all.Go(func() {
-			page, err := lab.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", m.pprof, lasts.Seconds()))
+			page, err := lab.Get(b.Context(), fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", m.pprof, lasts.Seconds()))
 			b.keepProfile(fmt.Sprintf("%s-manager-%d.cpu", while, n), page, err)
-			page, err = lab.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
+			page, err = lab.Get(b.Context(), fmt.Sprintf("http://%s/debug/pprof/allocs", m.pprof))
 			b.keepProfile(fmt.Sprintf("%s-manager-%d.allocs", while, n), page, err)
 		})
 	}
 	all.Go(func() {
-		page, err := b.cluster.Kubectl(ctx, "get", "--raw", fmt.Sprintf("/debug/pprof/profile?seconds=%.0f", min(lasts, aWhile).Seconds()))
+		page, err := b.cluster.Kubectl(b.Context(), "get", "--raw", fmt.Sprintf("/debug/pprof/profile?seconds=%.0f", min(lasts, aWhile).Seconds()))
 		b.keepProfile(while+"-kube-apiserver.cpu", page, err)
 	})
 	return all.Wait
 }
 
 // profileHeap takes a profile of what an operator holds, if --profile says so. It has the operator collect garbage.
-func (b *bench) profileHeap(ctx context.Context, m *manager, n int) {
+func (b *bench) profileHeap(m *manager, n int) {
 	if b.profile != "" {
-		page, err := lab.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", m.pprof))
+		page, err := lab.Get(b.Context(), fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", m.pprof))
 		b.keepProfile(fmt.Sprintf("population-manager-%d.heap", n), page, err)
 	}
 }

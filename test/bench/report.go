@@ -164,14 +164,3 @@ func mebibytes(bytes float64) string { return fmt.Sprintf("%.1f MiB", bytes/(1<<
 func percent(share float64) string   { return fmt.Sprintf("%.2f %%", 100*share) }
 func kibibytes(bytes float64) string { return fmt.Sprintf("%.2f KiB", bytes/(1<<10)) }
 func rate(perSecond float64) string  { return fmt.Sprintf("%.1f/s", perSecond) }
-
-// shown shows of a duration what a reader cares about.
-func shown(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	}
-	return d.Round(time.Second).String()
-}

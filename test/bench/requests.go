@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -32,52 +31,38 @@ type step struct {
 	what  string
 	limit int // for each PayUToken
 	n     int // PayUTokens
-	cause func(context.Context) error
+	cause func()
 }
 
 // requests counts what the operator asks of the API server, by the API server's audit log.
-func (b *bench) requests(ctx context.Context) ([]section, error) {
-	own, err := b.countWith(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	shared, err := b.countWith(ctx, true)
-	return []section{own, shared}, err
+func (b *bench) requests() []section {
+	return []section{b.countWith(false), b.countWith(true)}
 }
 
 // countWith counts with credentials of each PayUToken's own, or with one credentials Secret for all.
-func (b *bench) countWith(ctx context.Context, shared bool) (_ section, err error) {
+func (b *bench) countWith(shared bool) section {
 	s := section{title: "Requests to the API server", head: []string{"for each", "requests", "which"}}
 	if shared {
 		s.title = "Requests to the API server, of PayUTokens that share their token"
 	}
-	c, err := b.newCount(ctx, &s, shared)
-	if err != nil {
-		return s, err
-	}
-	defer func() { err = errors.Join(err, c.close()) }()
-	if err := c.start(ctx); err != nil {
-		return s, err
-	}
-	_, once, err := c.log.settle(ctx)
-	if err != nil {
-		return s, err
-	}
+	c := b.newCount(&s, shared)
+	defer c.close()
+	c.start()
+	_, once, err := c.log.settle(c.Context())
+	lab.Check(c, err)
 	steps := c.ownSteps()
 	if shared {
 		steps = c.sharedSteps()
 	}
 	for _, step := range steps {
-		if err := c.take(ctx, step); err != nil {
-			return s, fmt.Errorf("%s: %w", step.what, err)
-		}
+		c.take(step)
 	}
 	s.note("Counted by the API server's audit log, over %d PayUTokens, beside their creation. A dry run asks the API server, before PayU is asked, whether the Secret may be written.", c.n)
 	s.note("Not counted, since a process makes them once, whatever the number of PayUTokens: %s.", once.each(1))
 	if !shared {
 		s.note("An idle pass is caused here by an edit of the target Secret that concerns nobody. The pass that a PayUToken gets every 10 minutes, and after a resync, is the same.")
 	}
-	return s, nil
+	return s
 }
 
 func (c *count) ownSteps() []step {
@@ -85,10 +70,10 @@ func (c *count) ownSteps() []step {
 		{"new PayUToken, alone", 5, alone, c.createAlone},
 		{"new PayUToken, among many", 5, c.n, c.create},
 		{renewal, 5, c.n, c.renew},
-		{"idle pass", 0, c.n, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, tokenName, c.n) }},
+		{"idle pass", 0, c.n, func() { c.touch(c.manager, c.namespaceName, tokenName, c.n) }},
 		{"PayUToken at a restart", 1, c.n, c.restart},
 		{"renewal, the first after a restart", 5, c.n, c.refresh},
-		{"edit of the credentials' labels", 1, c.n, func(ctx context.Context) error { return c.touch(ctx, c.manager, c.namespace, credentialsName, c.n) }},
+		{"edit of the credentials' labels", 1, c.n, func() { c.touch(c.manager, c.namespaceName, credentialsName, c.n) }},
 		{"PayUToken at a restart after such an edit", 1, c.n, c.restart},
 	}
 }
@@ -102,14 +87,9 @@ func (c *count) sharedSteps() []step {
 }
 
 // take takes a step, and says what it cost. Of sharers, one in all reads the credentials and tries the target before PayU is asked.
-func (c *count) take(ctx context.Context, step step) error {
-	if err := step.cause(ctx); err != nil {
-		return err
-	}
-	each, err := c.add(ctx, step.what, step.n)
-	if err != nil {
-		return err
-	}
+func (c *count) take(step step) {
+	step.cause()
+	each := c.add(step.what, step.n)
 	most := float64(step.limit)
 	if c.shared {
 		most += fewRequests / float64(step.n)
@@ -118,142 +98,102 @@ func (c *count) take(ctx context.Context, step step) error {
 	if step.what == renewal {
 		c.inputs.requests = each
 	}
-	return nil
 }
 
 // count is an operator whose requests are counted, and its PayUTokens.
 type count struct {
 	*bench
 	*section
-	n         int
-	shared    bool          // one credentials Secret is that of all
-	brief     time.Duration // a life that is short enough to wait for its renewal, and long enough for all to be made meanwhile
-	namespace string
-	log       *audit
-	manager   *manager
-	cleanups  []func() error
+	n       int
+	shared  bool          // one credentials Secret is that of all
+	brief   time.Duration // a life that is short enough to wait for its renewal, and long enough for all to be made meanwhile
+	log     *audit
+	manager *manager
+
+	namespaceName string
+	remove        func()
 }
 
-func (b *bench) newCount(ctx context.Context, s *section, shared bool) (*count, error) {
+func (b *bench) newCount(s *section, shared bool) *count {
 	c := &count{bench: b, section: s, n: b.counted, shared: shared, brief: max(brief, time.Duration(b.counted)*60*time.Millisecond)}
-	log, err := openAudit(b.cluster.AuditLog)
-	if err != nil {
-		return nil, err
-	}
-	var remove func() error
-	if c.namespace, remove, err = b.namespace(ctx); err != nil {
-		return nil, err
-	}
-	c.log, c.cleanups = log, []func() error{remove, log.file.Close}
+	c.log = lab.Must(openAudit(b.cluster.AuditLog))(b)
+	c.namespaceName, c.remove = b.namespace()
 	secrets := c.n + alone
 	if shared {
 		secrets = 1
 	}
-	return c, b.createCredentials(ctx, c.namespace, secrets)
+	c.createCredentials(c.namespaceName, secrets)
+	return c
 }
 
 // close ends the operator first: it would write anew what is removed.
-func (c *count) close() error {
-	var errs []error
-	if c.manager != nil {
-		errs = append(errs, stop(c.manager.Process))
-	}
-	for _, cleanup := range c.cleanups {
-		errs = append(errs, cleanup())
-	}
-	return errors.Join(errs...)
+func (c *count) close() {
+	c.stop(c.manager)
+	c.remove()
+	lab.Check(c, c.log.file.Close())
 }
 
 // start starts the operator. Its margin is for tokens of minutes.
-func (c *count) start(ctx context.Context) (err error) {
-	c.manager, err = c.operator(ctx, c.audited, "--propagation-margin=1s")
-	return err
-}
+func (c *count) start() { c.manager = c.operator(c.audited, "--propagation-margin=1s") }
 
 // add waits until the operator is idle, and adds what it has asked for since the last time for each of n PayUTokens.
-func (c *count) add(ctx context.Context, what string, n int) (each float64, err error) {
-	work, _, err := c.log.settle(ctx)
+func (c *count) add(what string, n int) (each float64) {
+	work, _, err := c.log.settle(c.Context())
+	lab.Check(c, err)
 	each = float64(work.total()) / float64(n)
 	c.section.add(what, short(each), work.each(n))
-	return each, err
+	return each
 }
 
 // createAlone creates PayUTokens that are alone: nothing is to be done before or after.
-func (c *count) createAlone(ctx context.Context) error {
+func (c *count) createAlone() {
 	for n := range alone {
-		_, err := c.timed(ctx, c.namespace, 1, func(ctx context.Context) error {
-			return c.createTokens(ctx, c.namespace, c.n+n, c.n+n+1, ownClient)
-		})
-		if err := errors.Join(err, lab.Pause(ctx, quiet)); err != nil {
-			return err
-		}
+		c.timed(c.namespaceName, 1, func() { c.createTokens(c.namespaceName, c.n+n, c.n+n+1, ownClient) })
+		lab.Check(c, lab.Pause(c.Context(), quiet))
 	}
-	return nil
 }
 
 // create creates PayUTokens, whose tokens are to be renewed soon.
-func (c *count) create(ctx context.Context) error {
-	if err := c.simulator.SetTokenTTL(ctx, c.brief); err != nil {
-		return err
-	}
+func (c *count) create() {
+	c.setLife(c.brief)
 	clientOf := ownClient
 	if c.shared {
 		clientOf = sharedClient
 	}
-	_, err := c.timed(ctx, c.namespace, c.n, func(ctx context.Context) error {
-		return c.createTokens(ctx, c.namespace, 0, c.n, clientOf)
-	})
-	return errors.Join(err, c.simulator.SetTokenTTL(ctx, usual))
+	c.timed(c.namespaceName, c.n, func() { c.createTokens(c.namespaceName, 0, c.n, clientOf) })
+	c.setLife(usual)
 }
 
 // awaitRenewals waits until every Secret has changed, after what may be the cause.
-func (c *count) awaitRenewals(ctx context.Context, cause func(ctx context.Context, n int) error) error {
-	secrets, err := c.watchSecrets(ctx, c.namespace)
-	if err != nil {
-		return err
-	}
+func (c *count) awaitRenewals(cause func(ctx context.Context, n int) error) {
+	secrets := c.watchSecrets(c.namespaceName)
 	defer secrets.stop()
-	if err := each(ctx, workers, c.n, cause); err != nil {
-		return err
-	}
-	_, err = secrets.await(ctx, c.n, false, 2*c.brief)
-	return err
+	lab.Check(c, each(c.Context(), workers, c.n, cause))
+	lab.Must(secrets.await(c.Context(), c.n, false, 2*c.brief))(c)
 }
 
 // renew waits until every token was renewed because it was due.
-func (c *count) renew(ctx context.Context) error {
-	return c.awaitRenewals(ctx, func(context.Context, int) error { return nil })
+func (c *count) renew() {
+	c.awaitRenewals(func(context.Context, int) error { return nil })
 }
 
 // refresh has every token renewed by its annotation.
-func (c *count) refresh(ctx context.Context) error {
-	return c.awaitRenewals(ctx, func(ctx context.Context, n int) error { return c.bench.refresh(ctx, c.namespace, n, "now") })
+func (c *count) refresh() {
+	c.awaitRenewals(func(ctx context.Context, n int) error { return c.bench.refresh(ctx, c.namespaceName, n, "now") })
 }
 
 // restart ends the operator and starts it again.
-func (c *count) restart(ctx context.Context) error {
-	stopped := c.manager
-	c.manager = nil
-	if err := stop(stopped.Process); err != nil {
-		return err
-	}
-	if err := c.start(ctx); err != nil {
-		return err
-	}
-	return c.manager.awaitPasses(ctx, c.n)
+func (c *count) restart() {
+	c.stop(c.manager)
+	c.start()
+	lab.Check(c, c.manager.awaitPasses(c.Context(), c.n))
 }
 
 // touch has an operator look at n PayUTokens, by an edit that means nothing to it of the Secrets that are named so.
-func (b *bench) touch(ctx context.Context, m *manager, namespace string, name func(int) string, n int) error {
-	before, err := m.passes(ctx)
-	if err != nil {
-		return err
-	}
-	err = each(ctx, workers, n, func(ctx context.Context, i int) error { return b.label(ctx, namespace, name(i)) })
-	if err != nil {
-		return err
-	}
-	return m.awaitPasses(ctx, before+n)
+func (b *bench) touch(m *manager, namespace string, name func(int) string, n int) {
+	before := lab.Must(m.passes(b.Context()))(b)
+	lab.Check(b, each(b.Context(), workers, n, func(ctx context.Context, i int) error { return b.label(ctx, namespace, name(i)) }))
+	lab.Check(b, m.awaitPasses(b.Context(), before+n))
 }
 
 // label gives a label with a new value to a Secret.

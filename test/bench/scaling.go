@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // inputs are the measured figures that docs/scaling.md reckons with.
@@ -30,7 +32,7 @@ func (i inputs) needs() section {
 	for _, n := range []float64{1e3, 1e4, 1e5, 1e6} {
 		s.add(fmt.Sprintf("%.0f", n), fmt.Sprintf("%.2f/s", n/between), fmt.Sprintf("%.1f/s", n/between*i.requests),
 			fmt.Sprintf("%.2f cores", n/between*i.serverCPU.Seconds()), fmt.Sprintf("%.3f cores", n*i.cpu), mebibytes(i.idle+n*i.perToken),
-			mebibytes(n*(i.sizes.token+i.sizes.secret+events*i.sizes.event)), mebibytes(n*i.page), shown(seconds(n/i.perSecond)))
+			mebibytes(n*(i.sizes.token+i.sizes.secret+events*i.sizes.event)), mebibytes(n*i.page), lab.Shown(seconds(n/i.perSecond)))
 	}
 	s.note("From the figures above, for n PayUTokens of %s with a client each: renewals n / %.0f s; %s requests for each; %s of kube-apiserver for each, which is what a new PayUToken takes; %.1f µs of the operator for each PayUToken and second; %s + n × %s of memory, and %s for each Secret of others; %.0f bytes of etcd for the PayUToken, %.0f for its Secret and %.0f for an Event, which lives for an hour; %.0f bytes of metrics; %s made.",
 		usual, between, short(i.requests), milliseconds(i.serverCPU), i.cpu*1e6, mebibytes(i.idle), kibibytes(i.perToken), kibibytes(i.perForeign),

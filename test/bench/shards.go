@@ -1,25 +1,17 @@
 package main
 
 import (
-	"context"
 	"fmt"
 )
 
 // shards compares one operator with two that share the work by a label.
-func (b *bench) shards(ctx context.Context) ([]section, error) {
+func (b *bench) shards() []section {
 	n := b.sharded
 	s := section{title: "Shards", head: []string{"operators", "PayUTokens", "made", "kube-apiserver", "etcd", "operators", "token server", "bench", "in all", "memory of each operator"}}
 	var one, two []load
 	for range b.repeat {
-		l, err := b.timeOperators(ctx, n, nil)
-		if err != nil {
-			return nil, err
-		}
-		one = append(one, l)
-		if l, err = b.timeOperators(ctx, n, shard(0), shard(1)); err != nil {
-			return nil, err
-		}
-		two = append(two, l)
+		one = append(one, b.timeOperators(n, nil))
+		two = append(two, b.timeOperators(n, shard(0), shard(1)))
 	}
 	for _, row := range []struct {
 		what  string
@@ -33,7 +25,7 @@ func (b *bench) shards(ctx context.Context) ([]section, error) {
 		s.rows = append(s.rows, append(cells, mebibytes(median(resident))))
 	}
 	s.note("One operator and two in turn, medians of %d; times are CPU time for each PayUToken.", b.repeat)
-	return []section{s}, nil
+	return []section{s}
 }
 
 // shard returns the flags of an operator that has the PayUTokens of a shard.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,82 +15,59 @@ import (
 )
 
 // sharing counts the requests to PayU for PayUTokens that share one client and its scopes.
-func (b *bench) sharing(ctx context.Context) (_ []section, err error) {
+func (b *bench) sharing() []section {
 	s := section{title: "Requests to PayU", head: []string{"PayUTokens of one client and scopes", "requests to PayU", "different tokens in their Secrets"}}
-	namespace, remove, err := b.namespace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := b.createCredentials(ctx, namespace, 1); err != nil {
-		return nil, err
-	}
-	m, err := b.operator(ctx, b.account, "--propagation-margin=1s")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(stop(m.Process), err) }()
+	namespace, remove := b.namespace()
+	defer remove()
+	b.createCredentials(namespace, 1)
+	m := b.operator(b.account, "--propagation-margin=1s")
+	defer b.stop(m)
 	n := b.sharers
 	for _, step := range []struct {
 		what string
-		do   func() error
+		do   func()
 	}{
-		{"created", func() error { return b.createTokens(ctx, namespace, 0, n, sharedClient) }},
-		{"one of them refreshed by its annotation", func() error {
-			// In another second than the creation: the operator counts whole ones.
-			return errors.Join(b.simulator.SetTokenTTL(ctx, brief), lab.Pause(ctx, time.Second), b.refresh(ctx, namespace, 0, "now"))
+		{"created", func() { b.createTokens(namespace, 0, n, sharedClient) }},
+		{"one of them refreshed by its annotation", func() {
+			b.setLife(brief)
+			lab.Check(b, lab.Pause(b.Context(), time.Second)) // in another second than the creation: the operator counts whole ones
+			lab.Check(b, b.refresh(b.Context(), namespace, 0, "now"))
 		}},
-		{"renewed in time", func() error { return b.simulator.SetTokenTTL(ctx, usual) }},
+		{"renewed in time", func() { b.setLife(usual) }},
 	} {
-		requests, different, err := b.countAtPayU(ctx, namespace, n, step.what == "created", step.do)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", step.what, err)
-		}
-		s.add(fmt.Sprintf("%d, %s", n, step.what), requests, different)
+		before, secrets := b.tokenRequests(), b.watchSecrets(namespace)
+		step.do()
+		_, err := secrets.await(b.Context(), n, step.what == "created", 3*brief)
+		secrets.stop()
+		lab.Check(b, err)
+		requests := b.tokenRequests() - before
+		s.add(fmt.Sprintf("%d, %s", n, step.what), requests, b.differentTokens(namespace))
 		if step.what == "renewed in time" {
 			b.goal(fmt.Sprintf("token requests for each renewal of %d PayUTokens of one client and scopes", n), "1", fmt.Sprint(requests), requests == 1)
 		}
 	}
-	return []section{s}, nil
+	return []section{s}
 }
 
-// countAtPayU counts the requests to PayU until n Secrets have appeared or changed because of something, and the tokens in them.
-func (b *bench) countAtPayU(ctx context.Context, namespace string, n int, areNew bool, do func() error) (requests, different int, err error) {
-	before, err := b.tokenRequests(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	secrets, err := b.watchSecrets(ctx, namespace)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer secrets.stop()
-	if err := do(); err != nil {
-		return 0, 0, err
-	}
-	if _, err := secrets.await(ctx, n, areNew, 3*brief); err != nil {
-		return 0, 0, err
-	}
-	after, err1 := b.tokenRequests(ctx)
-	different, err2 := b.differentTokens(ctx, namespace)
-	return after - before, different, errors.Join(err1, err2)
+// setLife has PayU give tokens that live so long.
+func (b *bench) setLife(life time.Duration) {
+	lab.Check(b, b.simulator.SetTokenTTL(b.Context(), life))
 }
 
 // tokenRequests returns how many requests PayU has answered.
-func (b *bench) tokenRequests(ctx context.Context) (int, error) {
-	counters, err := b.simulator.Counters(ctx)
-	return counters.Total(), err
+func (b *bench) tokenRequests() int {
+	return lab.Must(b.simulator.Counters(b.Context()))(b).Total()
 }
 
 // differentTokens counts the access tokens in the Secrets of the operator's.
-func (b *bench) differentTokens(ctx context.Context, namespace string) (int, error) {
+func (b *bench) differentTokens(namespace string) int {
 	var list corev1.SecretList
-	err := b.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
+	lab.Check(b, b.client.List(b.Context(), &list, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}))
 	all := map[string]bool{}
 	for _, secret := range list.Items {
-		all[string(secret.Data[v1alpha1.KeyAccessToken])] = true
+		all[lab.AccessToken(&secret)] = true
 	}
-	return len(all), err
+	return len(all)
 }
 
 // refresh asks for a new token as a user does.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -103,7 +102,7 @@ func (t timetable) busiest(after, until int) int {
 }
 
 // renewalSpread simulates a day.
-func (b *bench) renewalSpread(context.Context) ([]section, error) {
+func (b *bench) renewalSpread() []section {
 	n := b.simulated
 	t := simulate(n, usual, day)
 	mean := float64(n) * float64(time.Minute) / float64(meanRenewal(usual))
@@ -120,5 +119,5 @@ func (b *bench) renewalSpread(context.Context) ([]section, error) {
 	s.note("Shortest time from a renewal until the former token is dead: %s. A reader that lags %s behind never holds a dead one.", t.reserve, readerLag)
 	b.goal("requests to PayU in the busiest minute after the second renewal", "at most 1.5 times the mean", times(rest)+" times", float64(rest) <= 1.5*mean)
 	b.goal("readers that lag 2 minutes behind and hold a dead token", "none", map[bool]string{true: "none", false: "some"}[t.reserve >= readerLag], t.reserve >= readerLag)
-	return []section{s}, nil
+	return []section{s}
 }

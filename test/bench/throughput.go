@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -25,20 +23,13 @@ type load struct {
 func (l load) perSecond(n int) float64 { return float64(n) / l.took.Seconds() }
 
 // throughput has the bare loop and the operator in turn make Secrets for PayUTokens that appear as fast as they can.
-func (b *bench) throughput(ctx context.Context) ([]section, error) {
+func (b *bench) throughput() []section {
 	s := section{title: "Many new PayUTokens at once", head: []string{"PayUTokens", "bare loop", "operator", "operator / bare loop"}}
 	c := section{title: "CPU time for each of them", head: []string{"PayUTokens", "by", "kube-apiserver", "etcd", "operator", "token server", "bench", "in all"}}
 	for _, n := range b.sizes {
 		var bare, operator []load
 		for range b.repeat {
-			one, err := b.timeBare(ctx, n)
-			if err != nil {
-				return nil, err
-			}
-			two, err := b.timeOperators(ctx, n, nil)
-			if err != nil {
-				return nil, err
-			}
+			one, two := b.timeBare(n), b.timeOperators(n, nil)
 			b.Say("%d PayUTokens: bare loop %s, operator %s", n, rate(one.perSecond(n)), rate(two.perSecond(n)))
 			bare, operator = append(bare, one), append(operator, two)
 		}
@@ -53,7 +44,7 @@ func (b *bench) throughput(ctx context.Context) ([]section, error) {
 	}
 	s.note("Medians of %d, and the least and the most, one client each, %d workers, until the last Secret is visible.", b.repeat, workers)
 	c.note("Medians. The bench creates the PayUTokens in both, and is the bare loop itself.")
-	return []section{s, c}, nil
+	return []section{s, c}
 }
 
 func rates(loads []load, n int) []float64 {
@@ -89,110 +80,65 @@ func medianCPU(loads []load, program string, n int) time.Duration {
 }
 
 // cpuTimes returns the CPU time of all programs so far.
-func (b *bench) cpuTimes(managers []*manager) (map[string]time.Duration, error) {
-	all := map[string]time.Duration{}
-	read := func(name string, pid int) error {
-		u, err := usageOf(pid)
-		all[name] += u.cpu
-		return err
-	}
-	errs := []error{read("bench", os.Getpid()), read("payu-simulator", b.simulator.PID())}
+func (b *bench) cpuTimes(managers []*manager) map[string]time.Duration {
+	all := map[string]time.Duration{"bench": b.usageOf(os.Getpid()).cpu, "payu-simulator": b.usageOf(b.simulator.PID()).cpu}
 	for name, pid := range children() {
 		if name == "etcd" || name == "kube-apiserver" {
-			errs = append(errs, read(name, pid))
+			all[name] += b.usageOf(pid).cpu
 		}
 	}
 	for _, m := range managers {
-		errs = append(errs, read("manager", m.PID()))
+		all["manager"] += b.usageOf(m.PID()).cpu
 	}
-	return all, errors.Join(errs...)
+	return all
 }
 
 // timed runs the clock until n Secrets of a namespace are visible that do has made, or the operators for it.
-func (b *bench) timed(ctx context.Context, namespace string, n int, do func(context.Context) error, managers ...*manager) (load, error) {
-	secrets, err := b.watchSecrets(ctx, namespace)
-	if err != nil {
-		return load{}, err
-	}
+func (b *bench) timed(namespace string, n int, do func(), managers ...*manager) load {
+	secrets := b.watchSecrets(namespace)
 	defer secrets.stop()
-	before, err := b.cpuTimes(managers)
-	if err != nil {
-		return load{}, err
-	}
-	began := time.Now()
-	if err := do(ctx); err != nil {
-		return load{}, err
-	}
-	last, err := secrets.await(ctx, n, true, lab.Patience+time.Duration(n)*time.Second/5)
-	if err != nil {
-		return load{}, err
-	}
-	after, err := b.cpuTimes(managers)
+	before, began := b.cpuTimes(managers), time.Now()
+	do()
+	last := lab.Must(secrets.await(b.Context(), n, true, lab.Patience+time.Duration(n)*time.Second/5))(b)
 	l := load{took: last.Sub(began), cpu: map[string]time.Duration{}}
-	for name, used := range after {
+	for name, used := range b.cpuTimes(managers) {
 		l.cpu[name] = used - before[name]
 	}
 	for _, m := range managers {
-		u, err := usageOf(m.PID())
-		if err != nil {
-			return l, err
-		}
-		l.resident += u.resident / float64(len(managers))
+		l.resident += b.usageOf(m.PID()).resident / float64(len(managers))
 	}
-	return l, err
+	return l
 }
 
 // timeBare has the bare loop make n PayUTokens and their Secrets.
-func (b *bench) timeBare(ctx context.Context, n int) (l load, err error) {
-	namespace, remove, err := b.namespace(ctx)
-	if err != nil {
-		return l, err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := b.createCredentials(ctx, namespace, n); err != nil {
-		return l, err
-	}
-	return b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.bare(ctx, namespace, n) })
+func (b *bench) timeBare(n int) load {
+	namespace, remove := b.namespace()
+	defer remove()
+	b.createCredentials(namespace, n)
+	return b.timed(namespace, n, func() { b.bare(namespace, n) })
 }
 
 // timeOperators has operators, one for each list of flags, make Secrets for n PayUTokens.
-func (b *bench) timeOperators(ctx context.Context, n int, flags ...[]string) (l load, err error) {
-	namespace, remove, err := b.namespace(ctx)
-	if err != nil {
-		return l, err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := b.createCredentials(ctx, namespace, n); err != nil {
-		return l, err
-	}
+func (b *bench) timeOperators(n int, flags ...[]string) load {
+	namespace, remove := b.namespace()
+	defer remove()
+	b.createCredentials(namespace, n)
 	var managers []*manager
 	for _, args := range flags {
-		m, err := b.operator(ctx, b.account, args...)
-		if err != nil {
-			return l, err
-		}
-		defer func() { err = errors.Join(err, stop(m.Process)) }()
+		m := b.operator(b.account, args...)
+		defer b.stop(m)
 		managers = append(managers, m)
 	}
-	if err := b.warm(ctx); err != nil {
-		return l, err
-	}
-	profiled := b.profileThese(ctx, "throughput", aWhile, managers)
-	l, err = b.timed(ctx, namespace, n, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, n, ownClient) }, managers...)
-	profiled()
-	return l, err
+	b.warm()
+	profiled := b.profileThese("throughput", aWhile, managers)
+	defer profiled()
+	return b.timed(namespace, n, func() { b.createTokens(namespace, 0, n, ownClient) }, managers...)
 }
 
 // warm has the operators that run make some Secrets.
-func (b *bench) warm(ctx context.Context) (err error) {
-	namespace, remove, err := b.namespace(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := b.createCredentials(ctx, namespace, warmUp); err != nil {
-		return err
-	}
-	_, err = b.timed(ctx, namespace, warmUp, func(ctx context.Context) error { return b.createTokens(ctx, namespace, 0, warmUp, ownClient) })
-	return err
+func (b *bench) warm() {
+	namespace, remove := b.namespace()
+	defer remove()
+	b.createCredentials(namespace, warmUp)
+	b.timed(namespace, warmUp, func() { b.createTokens(namespace, 0, warmUp, ownClient) })
 }

@@ -167,9 +167,9 @@ func (c *chaos) startManagers(ctx context.Context) error {
 	}
 	if c.pace = c.observer.pace(); c.pace > slowest {
 		return fmt.Errorf("the operator took %s to fetch all tokens, so that those of %s would die before it comes round: the machine is too slow, or too busy, for --tokens=%d",
-			shown(c.pace), tokenLife, c.tokens)
+			lab.Shown(c.pace), tokenLife, c.tokens)
 	}
-	c.Say("a new leader serves all in %s: with that, a delay may be %s longer than its cause", shown(c.pace), shown(toleranceAt(c.pace)))
+	c.Say("a new leader serves all in %s: with that, a delay may be %s longer than its cause", lab.Shown(c.pace), lab.Shown(toleranceAt(c.pace)))
 	return nil
 }
 
@@ -288,7 +288,7 @@ func (c *chaos) play(ctx context.Context, d disturbance) error {
 	if err := c.recover(ctx, p); err != nil {
 		return err
 	}
-	c.Say("%s%s; all well again after %s", p.name, parenthesized(p.detail), shown(p.recovered.Sub(p.ended)))
+	c.Say("%s%s; all well again after %s", p.name, parenthesized(p.detail), lab.Shown(p.recovered.Sub(p.ended)))
 	c.scrape(ctx)
 	return c.readBooks(ctx, p)
 }

@@ -215,7 +215,7 @@ func (c *chaos) withoutAPIServer(ctx context.Context, p *phase, stop, start func
 	away := time.Since(began)
 	p.lag = max(away, failover) + startup
 	p.outage = away + p.lag
-	p.detail = fmt.Sprintf("away for %s", shown(away))
+	p.detail = fmt.Sprintf("away for %s", lab.Shown(away))
 	c.restarts++
 	return nil
 }
@@ -264,7 +264,7 @@ func mostFailures(away time.Duration) int { return int(math.Ceil(math.Log2(away.
 // slow has the token server take its time, within the operator's patience.
 func (c *chaos) slow(ctx context.Context, p *phase) error {
 	latency := time.Second + c.upTo(2*time.Second)
-	p.outage, p.lag, p.detail = 2*latency, 2*latency, fmt.Sprintf("%s for an answer", shown(latency))
+	p.outage, p.lag, p.detail = 2*latency, 2*latency, fmt.Sprintf("%s for an answer", lab.Shown(latency))
 	if err := c.renewals(ctx, 1); err != nil {
 		return err
 	}

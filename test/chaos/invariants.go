@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -154,7 +155,7 @@ func (r record) judgeGaps(s subject) []violation {
 	for _, g := range r.gaps(s) {
 		if limit := r.limit(g); g.length() > limit {
 			found = append(found, violation{"a Secret was without a live token for too long", fmt.Sprintf("%s for %s from %s (%s allows %s)",
-				s.NamespacedName, shown(g.length()), clock(g.from), g.phase.name, shown(limit))})
+				s.NamespacedName, lab.Shown(g.length()), clock(g.from), g.phase.name, lab.Shown(limit))})
 		}
 	}
 	return found
@@ -201,7 +202,7 @@ func (r record) judgeGifts(from source) []violation {
 			continue
 		}
 		found = append(found, violation{"PayU was asked for a token too early", fmt.Sprintf("client %s for %q at %s (%s), %s after the one before, which %s",
-			from.client, from.scopes, clock(now.asked), r.phaseAt(now.asked).describe(now.asked), shown(apart), r.whereabouts(from, before, now.asked))})
+			from.client, from.scopes, clock(now.asked), r.phaseAt(now.asked).describe(now.asked), lab.Shown(apart), r.whereabouts(from, before, now.asked))})
 	}
 	return found
 }
@@ -222,7 +223,7 @@ func (p *phase) describe(at time.Time) string {
 	if p.resumed.IsZero() || at.Before(p.resumed) {
 		return p.name
 	}
-	return fmt.Sprintf("%s, resumed %s before", p.name, shown(at.Sub(p.resumed)))
+	return fmt.Sprintf("%s, resumed %s before", p.name, lab.Shown(at.Sub(p.resumed)))
 }
 
 // explained reports whether there was a reason to ask for another token so soon: the credentials changed, or the leader

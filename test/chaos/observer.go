@@ -315,7 +315,7 @@ func (o *observer) trouble(now time.Time) string {
 		}
 		shared[s.source()] = last.token
 		if age := now.Sub(last.at); !s.steady && age > s.renewalAge()+overdueGrace {
-			return fmt.Sprintf("the token in Secret %s, due after %s, is %s old", name, shown(s.renewalAge()), shown(age))
+			return fmt.Sprintf("the token in Secret %s, due after %s, is %s old", name, lab.Shown(s.renewalAge()), lab.Shown(age))
 		}
 	}
 	for name, s := range o.tokens {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 const (
@@ -186,8 +187,7 @@ func (p *population) create(ctx context.Context, c client.Client) error {
 			return err
 		}
 	}
-	for name, data := range p.credentials() {
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}, Data: data}
+	for _, secret := range p.credentials() {
 		if err := c.Create(ctx, secret); err != nil {
 			return err
 		}
@@ -200,34 +200,24 @@ func (p *population) create(ctx context.Context, c client.Client) error {
 	return nil
 }
 
-// credentials returns the data of the credentials Secrets. Every other one ends in a line feed, as `echo` leaves it.
-func (p *population) credentials() map[types.NamespacedName]map[string][]byte {
-	all := map[types.NamespacedName]map[string][]byte{}
+// credentials returns the credentials Secrets. Every other one ends in a line feed, as `echo` leaves it.
+func (p *population) credentials() map[types.NamespacedName]*corev1.Secret {
+	all := map[types.NamespacedName]*corev1.Secret{}
 	for n, s := range p.subjects {
 		value := p.clients[s.client].Secret
 		if n%2 == 0 {
 			value += "\n"
 		}
-		all[s.credentials()] = map[string][]byte{"client_id": []byte(s.client), "client_secret": []byte(value)}
+		all[s.credentials()] = lab.NewCredentials(s.Namespace, s.credentials().Name, s.client, value)
 	}
 	return all
 }
 
 func (s subject) object() *v1alpha1.PayUToken {
-	token := &v1alpha1.PayUToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name},
-		Spec: v1alpha1.PayUTokenSpec{
-			Environment:          v1alpha1.EnvironmentTest,
-			CredentialsSecretRef: v1alpha1.CredentialsSecretRef{Name: v1alpha1.SecretName(s.credentials().Name)},
-			Target:               v1alpha1.Target{Name: v1alpha1.SecretName(s.target)},
-			RenewalPercent:       s.percent,
-		},
-	}
+	token := lab.NewToken(s.Namespace, s.Name, lab.With(s.credentials().Name), lab.For(s.scopes...), lab.Into(s.target))
+	token.Spec.RenewalPercent = s.percent
 	if s.steady {
 		token.Spec.Environment = v1alpha1.EnvironmentProduction
-	}
-	for _, scope := range s.scopes {
-		token.Spec.Scopes = append(token.Spec.Scopes, v1alpha1.Scope(scope))
 	}
 	if s.retain {
 		token.Spec.Target.DeletionPolicy = v1alpha1.DeletionPolicyRetain

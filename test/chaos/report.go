@@ -89,7 +89,7 @@ func (r record) table() string {
 	lines := []string{"disturbance\ttimes\tlongest without a live token\tSecrets concerned\trequests\tall well again after"}
 	for _, name := range order {
 		each := rows[name]
-		lines = append(lines, fmt.Sprintf("%s\t%d\t%s\t%d\t%d\t%s", name, each.times, shown(each.longest), len(each.secrets), each.requests, shown(each.well)))
+		lines = append(lines, fmt.Sprintf("%s\t%d\t%s\t%d\t%d\t%s", name, each.times, lab.Shown(each.longest), len(each.secrets), each.requests, lab.Shown(each.well)))
 	}
 	return aligned(lines)
 }
@@ -121,8 +121,8 @@ func (c *chaos) totals(r record) string {
 		fmt.Sprintf("PayUTokens:\t%d of %d sources; tokens appeared in Secrets %d times, %d of them renewals", len(r.subjects), c.population.sources(),
 			c.observer.written(), c.observer.written()-len(c.population.regular())),
 		fmt.Sprintf("token requests:\t%d (%s)", len(c.books.requests), counted(outcomes)),
-		fmt.Sprintf("per life of %s:\t%.2f requests of a source on average, %d tokens for it at most", shown(tokenLife), average, most),
-		fmt.Sprintf("for all lives of %s:\t%s", shown(steadyLife), r.steadyRequests()),
+		fmt.Sprintf("per life of %s:\t%.2f requests of a source on average, %d tokens for it at most", lab.Shown(tokenLife), average, most),
+		fmt.Sprintf("for all lives of %s:\t%s", lab.Shown(steadyLife), r.steadyRequests()),
 	})
 }
 
@@ -242,17 +242,6 @@ func listed(found []violation) string {
 		}
 	}
 	return b.String()
-}
-
-// shown shows of a duration what a reader cares about.
-func shown(d time.Duration) string {
-	switch {
-	case d == 0:
-		return "0"
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
 // clock is the time of day in UTC, as it stands in the Secrets.
