@@ -20,16 +20,15 @@ func (o observation) wantsPodsTold() bool {
 	return o.obj.Spec.Target.Delivery == v1alpha1.DeliveryPrompt
 }
 
-// deliver has the pods told that mount the target, which has just been written: a pod that was told of another Secret since the pass
-// began does not know of this one.
+// deliver has the pods told that mount the target, which has just been written.
 func (r *Reconciler) deliver(o *observation) {
 	if o.wantsPodsTold() {
-		r.Deliveries.add(o.notice(r.now()))
+		r.Deliveries.add(o.notice(true))
 	}
 }
 
-func (o observation) notice(writtenAt time.Time) notice {
-	return notice{payUToken: client.ObjectKeyFromObject(o.obj), uid: o.obj.UID, secret: o.desired.Name, writtenAt: writtenAt}
+func (o observation) notice(tell bool) notice {
+	return notice{payUToken: client.ObjectKeyFromObject(o.obj), uid: o.obj.UID, secret: o.desired.Name, tell: tell}
 }
 
 // noteDelivery takes up what became of the last delivery. Where a process knows of none, the right to patch pods is looked at, and
@@ -45,11 +44,8 @@ func (r *Reconciler) noteDelivery(o *observation) {
 	if waits || ended != nil && !ended.isOver(o.now) {
 		return
 	}
-	n := o.notice(time.Time{})
-	if age := o.now.Sub(o.held.Token.FetchedAt); o.held.Whole && age >= 0 && age < kubeletTurn {
-		n.writtenAt = o.now
-	}
-	r.Deliveries.add(n)
+	age := o.now.Sub(o.held.Token.FetchedAt)
+	r.Deliveries.add(o.notice(o.held.Whole && age >= 0 && age < kubeletTurn))
 }
 
 // isOver reports whether to look again for a right that was missing.

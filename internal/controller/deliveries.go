@@ -45,10 +45,13 @@ type notice struct {
 	payUToken types.NamespacedName
 	uid       types.UID
 	secret    string
-	// writtenAt is when the Secret was written; zero if no pod is to be told, and only the right to do so is looked at.
-	writtenAt time.Time
-	since     time.Time         // when the first attempt was due
-	failed    map[string]string // the pods that cannot be told, and why: they are not tried again
+	// tell is false if no pod is to be told, and only the right to do so is looked at.
+	tell  bool
+	since time.Time // when the first attempt was due
+	// told and failed are the pods that need not be tried again; failed are those that cannot be told, and why. slow are those whose
+	// patch did not end: they come last.
+	told, slow map[string]bool
+	failed     map[string]string
 }
 
 // outcome is what became of the last notice of a PayUToken.
@@ -134,14 +137,14 @@ func (d *Deliveries) work(ctx context.Context) {
 
 // add has the pods told that mount a Secret. A later notice of a PayUToken takes the place of an earlier one.
 func (d *Deliveries) add(n notice) {
-	n.since, n.failed = d.clock.Now(), map[string]string{}
+	n.since, n.told, n.slow, n.failed = d.clock.Now(), map[string]bool{}, map[string]bool{}, map[string]string{}
 	namespace := n.payUToken.Namespace
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting[namespace] == nil {
 		d.waiting[namespace] = map[types.NamespacedName]*notice{}
 	}
-	if n.writtenAt.IsZero() && d.waiting[namespace][n.payUToken] != nil {
+	if !n.tell && d.waiting[namespace][n.payUToken] != nil {
 		return // what waits looks at the right, too
 	}
 	d.waiting[namespace][n.payUToken] = &n
@@ -179,6 +182,11 @@ func (d *Deliveries) serve(ctx context.Context, namespace string) {
 	notices, ok := d.enter(namespace)
 	if !ok {
 		d.queue.AddAfter(namespace, slowPause)
+		return
+	}
+	if len(notices) == 0 {
+		d.leave(namespace, nil, false)
+		d.queue.Forget(namespace)
 		return
 	}
 	began := d.clock.Now()
@@ -227,8 +235,11 @@ func (d *Deliveries) leave(namespace string, results map[*notice]*result, slow b
 			left = true
 			continue
 		}
-		d.count(podFailed, result.undecided)
 		d.drop(n.payUToken)
+		if result.undecided > 0 && !n.tell {
+			continue // a later pass has the right looked at again
+		}
+		d.count(podFailed, result.undecided)
 		is := outcome{uid: n.uid, secret: n.secret, failure: result.failureOf(n), at: d.clock.Now()}
 		if was, known := d.outcomes[n.payUToken]; !known || !was.saysAsMuchAs(is) {
 			changed = append(changed, n.payUToken)
@@ -258,7 +269,9 @@ func (d *Deliveries) isSafe(namespace string) bool {
 func (d *Deliveries) setSafe(namespace string, safe bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if delete(d.safe, namespace); safe {
-		d.safe[namespace] = d.clock.Now().Add(safeFor)
+	now := d.clock.Now()
+	maps.DeleteFunc(d.safe, func(other string, until time.Time) bool { return other == namespace || !now.Before(until) })
+	if safe {
+		d.safe[namespace] = now.Add(safeFor)
 	}
 }

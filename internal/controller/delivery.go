@@ -1,12 +1,11 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
@@ -16,36 +15,38 @@ type survey struct {
 	results map[*notice]*result
 	// wants are the notices that a pod is to be told of, by its name.
 	wants map[string][]*notice
-	// any is a pod that the fence can be tried on, empty if there is none.
-	any string
+	// others are some pods that the fence can be tried on if none is to be told.
+	others []string
 }
+
+// fenceTries bounds the pods that the fence is tried on.
+const fenceTries = 5
 
 // result is what one attempt came to, for one notice.
 type result struct {
 	// failure is what keeps all pods from being told, nil if nothing does.
 	failure *failure
-	// mounting counts the pods that mount the Secret, and undecided what is to be tried again; words are why.
-	mounting, undecided int
-	words               string
+	// mounting counts the pods that mount the Secret, failed those of them that cannot be told, and undecided what is to be tried
+	// again; words are why.
+	mounting, failed, undecided int
+	words                       string
+	isForbidden                 bool // to patch one of them
 }
 
 const kubeletBrings = "the kubelet updates the file of such a pod within about two minutes"
 
 // failureOf returns why pods were not told, nil if all were.
 func (r *result) failureOf(n *notice) *failure {
-	missed, words := len(n.failed)+r.undecided, r.words
+	missed := r.failed + r.undecided
 	if r.failure != nil || missed == 0 {
 		return r.failure
-	}
-	if len(n.failed) > 0 {
-		words = slices.Min(slices.Collect(maps.Values(n.failed))) // always the same one
 	}
 	pods := "The pods"
 	if r.mounting > 0 {
 		pods = fmt.Sprintf("%d of %d pods", missed, r.mounting)
 	}
 	return &failure{reason: v1alpha1.ReasonDeliveryFailed, message: fmt.Sprintf(
-		"%s that mount Secret %q could not be told of its new token: %s; %s", pods, n.secret, words, kubeletBrings)}
+		"%s that mount Secret %q could not be told of its new token: %s; %s", pods, n.secret, r.words, kubeletBrings)}
 }
 
 // attempt looks at the pods of a namespace once, and tells those that are to be told.
@@ -64,17 +65,42 @@ func (d *Deliveries) attempt(ctx context.Context, namespace string, notices []*n
 	if err := d.look(ctx, namespace, s); err != nil {
 		return d.endAll(s, deliveryForbidden(namespace), err)
 	}
-	if !isSafe && s.any != "" {
-		switch fenced, err := isFenced(ctx, d.client, namespace, s.any); {
+	if !isSafe {
+		switch found, err := d.findFence(ctx, namespace, s); {
 		case err != nil:
 			return d.endAll(s, deliveryForbidden(namespace), err)
-		case !fenced:
+		case found == unfenced:
 			return d.endAll(s, deliveryUnfenced(namespace), nil)
+		case found == fenced:
+			d.setSafe(namespace, true)
 		}
-		d.setSafe(namespace, true)
 	}
 	d.tell(ctx, namespace, s)
 	return s.results
+}
+
+// findFence tries the fence on one pod after the other until one shows whether it is there. If none does, nothing can be told, either.
+func (d *Deliveries) findFence(ctx context.Context, namespace string, s *survey) (fence, error) {
+	pods := append(s.inOrder(), s.others...)
+	for _, pod := range pods[:min(len(pods), fenceTries)] {
+		if found, err := tryFence(ctx, d.client, namespace, pod, d.clock.Now()); err != nil || found != untried {
+			return found, err
+		}
+	}
+	return untried, nil
+}
+
+// inOrder returns the pods that are to be told: those whose patch did not end before come last.
+func (s *survey) inOrder() []string {
+	slow := func(pod string) int {
+		if slices.ContainsFunc(s.wants[pod], func(n *notice) bool { return n.slow[pod] }) {
+			return 1
+		}
+		return 0
+	}
+	return slices.SortedFunc(maps.Keys(s.wants), func(a, b string) int {
+		return cmp.Or(cmp.Compare(slow(a), slow(b)), cmp.Compare(a, b))
+	})
 }
 
 func deliveryForbidden(namespace string) *failure {
@@ -93,13 +119,13 @@ func deliveryUnfenced(namespace string) *failure {
 func (d *Deliveries) endAll(s *survey, f *failure, err error) map[*notice]*result {
 	for n, r := range s.results {
 		switch {
-		case err == nil || apierrors.IsForbidden(err):
+		case err == nil || isRBACDenial(err):
 			r.failure = f
-			if !n.writtenAt.IsZero() {
+			if n.tell {
 				d.count(podForbidden, 1)
 			}
 		default:
-			r.undecided, r.words = 1, "the API server failed: "+wordsOf(err)
+			r.mounting, r.undecided, r.words = 0, 1, "the API server failed: "+wordsOf(err)
 		}
 	}
 	return s.results
@@ -109,52 +135,74 @@ func (d *Deliveries) endAll(s *survey, f *failure, err error) map[*notice]*resul
 func (d *Deliveries) look(ctx context.Context, namespace string, s *survey) error {
 	d.listing.Lock()
 	defer d.listing.Unlock()
-	now := d.clock.Now()
-	return listMounters(ctx, d.live, namespace, func(pod mounter) {
-		if pod.isEnding {
-			return
+	tells := false
+	for n := range s.results {
+		tells = tells || n.tell
+	}
+	return listMounters(ctx, d.live, namespace, s.visit, func() bool { return !tells && len(s.others) > 0 })
+}
+
+// visit notes who is to tell a pod.
+func (s *survey) visit(pod mounter) {
+	if pod.isEnding {
+		return
+	}
+	if len(s.others) < fenceTries {
+		s.others = append(s.others, pod.name)
+	}
+	for n, r := range s.results {
+		if !n.tell || !slices.Contains(pod.secrets, n.secret) {
+			continue
 		}
-		s.any = pod.name
-		for n, r := range s.results {
-			if !slices.Contains(pod.secrets, n.secret) {
-				continue
-			}
-			r.mounting++
-			told := pod.toldAt.After(n.writtenAt) && !pod.toldAt.After(now)
-			if _, failed := n.failed[pod.name]; !told && !failed && !n.writtenAt.IsZero() {
-				s.wants[pod.name] = append(s.wants[pod.name], n)
-			}
+		r.mounting++
+		if words, failed := n.failed[pod.name]; failed {
+			r.failed++
+			r.words = words
+		} else if !n.told[pod.name] {
+			s.wants[pod.name] = append(s.wants[pod.name], n)
 		}
-	})
+	}
 }
 
 // tell tells the pods, and notes what came of it.
 func (d *Deliveries) tell(ctx context.Context, namespace string, s *survey) {
-	pods := slices.Sorted(maps.Keys(s.wants))
+	pods := s.inOrder()
 	for i, err := range tellAll(ctx, d.client, namespace, pods, d.clock.Now) {
 		what := podOutcomeOf(err)
-		if what != podUndecided {
+		switch what {
+		case podUndecided:
+		case podForbidden:
+			d.setSafe(namespace, false)
+		default:
 			d.count(what, 1)
 		}
-		if what == podForbidden {
-			d.setSafe(namespace, false)
-		}
 		for _, n := range s.wants[pods[i]] {
-			s.results[n].note(n, namespace, pods[i], what, err)
+			s.results[n].note(n, pods[i], what, err)
+		}
+	}
+	for _, r := range s.results {
+		if r.isForbidden {
+			r.failure = deliveryForbidden(namespace)
+			d.count(podForbidden, 1)
 		}
 	}
 }
 
 // note notes what became of one pod.
-func (r *result) note(n *notice, namespace, pod string, what podOutcome, err error) {
+func (r *result) note(n *notice, pod string, what podOutcome, err error) {
 	switch what {
+	case podTold:
+		n.told[pod] = true
 	case podGone:
 		r.mounting--
 	case podForbidden:
-		r.failure = deliveryForbidden(namespace)
+		r.isForbidden = true
 	case podFailed:
 		n.failed[pod] = wordsOf(err)
+		r.failed++
+		r.words = n.failed[pod]
 	case podUndecided:
+		n.slow[pod] = true
 		r.undecided++
 		r.words = wordsOf(err)
 	}

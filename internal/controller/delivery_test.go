@@ -508,10 +508,10 @@ func TestAHangInOneNamespaceKeepsNoOtherWaiting(t *testing.T) {
 	ctx, stop := context.WithCancel(w.ctx)
 	ended := make(chan error)
 	go func() { ended <- d.Start(ctx) }()
-	d.add(notice{payUToken: types.NamespacedName{Namespace: stuck, Name: "links"}, secret: "links", writtenAt: w.clock.Now()})
+	d.add(notice{payUToken: types.NamespacedName{Namespace: stuck, Name: "links"}, secret: "links", tell: true})
 	<-hanging
 	w.namespace = other
-	d.add(notice{payUToken: types.NamespacedName{Namespace: other, Name: "links"}, secret: "links", writtenAt: w.clock.Now()})
+	d.add(notice{payUToken: types.NamespacedName{Namespace: other, Name: "links"}, secret: "links", tell: true})
 	w.await("the pod of the other namespace to be told", func(context.Context) error {
 		if w.told("mounts") == "" {
 			return fmt.Errorf("it was not")
@@ -522,7 +522,7 @@ func TestAHangInOneNamespaceKeepsNoOtherWaiting(t *testing.T) {
 	// What waits when the operator stops is told before it has stopped.
 	w.clock.SetTime(w.clock.Now().Add(time.Second))
 	before := w.told("mounts")
-	d.add(notice{payUToken: types.NamespacedName{Namespace: other, Name: "links"}, secret: "links", writtenAt: w.clock.Now()})
+	d.add(notice{payUToken: types.NamespacedName{Namespace: other, Name: "links"}, secret: "links", tell: true})
 	stop()
 	close(release)
 	w.must(<-ended)

@@ -85,6 +85,12 @@ func isPolicyDenial(err error) bool {
 	return byPolicy.MatchString(status.Message)
 }
 
+// isRBACDenial reports whether the operator lacks the right to do something.
+func isRBACDenial(err error) bool {
+	status, _ := answerIn(err)
+	return byRBAC.MatchString(status.Message)
+}
+
 // isGone reports whether the namespace is being deleted, or is gone.
 func isGone(err error) bool {
 	return !isDenial(err) && (apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) && kindOf(err) == "namespaces")

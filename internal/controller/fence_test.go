@@ -69,8 +69,8 @@ func (w *world) fenced() client.WithWatch {
 	w.allowPods(operator, account)
 	w.pod("a-pod-without-a-secret")
 	w.await("the fence", func(ctx context.Context) error {
-		fenced, err := isFenced(ctx, operator, w.namespace, "a-pod-without-a-secret")
-		if err == nil && !fenced {
+		found, err := tryFence(ctx, operator, w.namespace, "a-pod-without-a-secret", w.clock.Now())
+		if err == nil && found != fenced {
 			err = errors.New("it is not in force")
 		}
 		return err
@@ -237,4 +237,9 @@ func TestTheFence(t *testing.T) {
 	t.Run("others are free", func(t *testing.T) {
 		w.must(annotate(w.ctx, w.user, w.namespace, "first", "other", "set"))
 	})
+}
+
+// annotate sets one annotation of a pod, as the operator's field manager.
+func annotate(ctx context.Context, c client.Client, namespace, pod, annotation, value string) error {
+	return patchPod(ctx, c, namespace, pod, map[string]string{annotation: value}, nil)
 }

@@ -21,28 +21,23 @@ import (
 const (
 	// podsPerPage bounds how many pods are in memory at once.
 	podsPerPage = 500
+	// pageTimeout bounds the request for one page: other namespaces wait for it.
+	pageTimeout = hangsAfter
 	// podsAtOnce bounds the patches that are sent at once in one namespace.
 	podsAtOnce = 8
 	// writtenAtLayout is RFC 3339 with nanoseconds, all of them: two Secrets of a pod that are written in one second are two changes.
 	writtenAtLayout = "2006-01-02T15:04:05.000000000Z07:00"
 )
 
-// probes are changes that a fence has to refuse. They are only ever sent in a dry run.
-var probes = []map[string]any{
-	{"annotations": map[string]string{"auth.payu.in/fence-probe": "true"}},
-	{"labels": map[string]string{"auth.payu.in/fence-probe": "true"}},
-}
-
 // mounter is a pod that mounts Secrets, and has a node.
 type mounter struct {
 	name     string
 	secrets  []string
-	toldAt   time.Time // by its annotation; zero if it was never told
 	isEnding bool
 }
 
-// listMounters calls visit for each pod of a namespace that runs, or is about to, on a node.
-func listMounters(ctx context.Context, live client.Reader, namespace string, visit func(mounter)) error {
+// listMounters calls visit for each pod of a namespace that runs, or is about to, on a node, until enough is true after a page.
+func listMounters(ctx context.Context, live client.Reader, namespace string, visit func(mounter), enough func() bool) error {
 	running := fields.AndSelectors(
 		fields.OneTermNotEqualSelector("spec.nodeName", ""),
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
@@ -50,14 +45,16 @@ func listMounters(ctx context.Context, live client.Reader, namespace string, vis
 	next := ""
 	for {
 		var page corev1.PodList
-		err := live.List(ctx, &page, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: running}, client.Limit(podsPerPage), client.Continue(next))
+		reading, cancel := context.WithTimeout(ctx, pageTimeout)
+		err := live.List(reading, &page, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: running}, client.Limit(podsPerPage), client.Continue(next))
+		cancel()
 		if err != nil {
 			return err
 		}
 		for i := range page.Items {
 			visit(mounterOf(&page.Items[i]))
 		}
-		if next = page.Continue; next == "" {
+		if next = page.Continue; next == "" || enough() {
 			return nil
 		}
 	}
@@ -65,7 +62,6 @@ func listMounters(ctx context.Context, live client.Reader, namespace string, vis
 
 func mounterOf(pod *corev1.Pod) mounter {
 	m := mounter{name: pod.Name, isEnding: pod.DeletionTimestamp != nil}
-	m.toldAt, _ = time.Parse(time.RFC3339, pod.Annotations[v1alpha1.AnnotationTokenWrittenAt])
 	for _, volume := range pod.Spec.Volumes {
 		if volume.Secret != nil {
 			m.secrets = append(m.secrets, volume.Secret.SecretName)
@@ -82,12 +78,16 @@ func mounterOf(pod *corev1.Pod) mounter {
 	return m
 }
 
-// annotate sets one annotation of a pod: the kubelet syncs a pod, and with it the Secrets that it mounts, when its annotations change.
-func annotate(ctx context.Context, c client.Client, namespace, pod, annotation, value string) error {
-	return patchMetadata(ctx, c, namespace, pod, map[string]any{"annotations": map[string]string{annotation: value}})
+// tellPod sets the annotation of a pod: the kubelet syncs a pod, and with it the Secrets that it mounts, when its annotations change.
+func tellPod(ctx context.Context, c client.Client, namespace, pod string, at time.Time, options ...client.PatchOption) error {
+	return patchPod(ctx, c, namespace, pod, map[string]string{v1alpha1.AnnotationTokenWrittenAt: at.UTC().Format(writtenAtLayout)}, nil, options...)
 }
 
-func patchMetadata(ctx context.Context, c client.Client, namespace, pod string, metadata map[string]any, options ...client.PatchOption) error {
+func patchPod(ctx context.Context, c client.Client, namespace, pod string, annotations, labels map[string]string, options ...client.PatchOption) error {
+	metadata := map[string]any{"annotations": annotations}
+	if labels != nil { // null would remove them all
+		metadata["labels"] = labels
+	}
 	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
@@ -109,16 +109,42 @@ func mayPatchPods(ctx context.Context, c client.Client, namespace string) (bool,
 	return true, nil
 }
 
-// isFenced reports whether something keeps the operator from changing a pod beyond what it needs: each probe has to be denied. It
-// returns the error of one that was neither accepted nor denied.
-func isFenced(ctx context.Context, c client.Client, namespace, pod string) (bool, error) {
-	for _, probe := range probes {
-		err := patchMetadata(ctx, c, namespace, pod, probe, client.DryRunAll)
-		if !isDenial(err) && !isPolicyDenial(err) {
-			return false, err
+// fence is what is known of what keeps the operator from changing a pod beyond what it needs.
+type fence string
+
+const (
+	fenced   fence = "it is there"
+	unfenced fence = "there is none"
+	untried  fence = "this pod does not show it"
+)
+
+// tryFence tries on a pod whether there is a fence: of two changes that differ in what no operator needs to do, the API server has to
+// accept the one and to deny the other. Only dry runs are sent. It returns the error of an API server that did not answer, or that
+// lets the operator patch no pods.
+func tryFence(ctx context.Context, c client.Client, namespace, pod string, at time.Time) (fence, error) {
+	annotation := map[string]string{v1alpha1.AnnotationTokenWrittenAt: at.UTC().Format(writtenAtLayout)}
+	err := patchPod(ctx, c, namespace, pod, annotation, nil, client.DryRunAll)
+	switch podOutcomeOf(err) {
+	case podTold:
+	case podUndecided, podForbidden:
+		return untried, err
+	default:
+		return untried, nil
+	}
+	const probe = "auth.payu.in/fence-probe"
+	more := map[string]string{v1alpha1.AnnotationTokenWrittenAt: annotation[v1alpha1.AnnotationTokenWrittenAt], probe: "true"}
+	for _, err := range []error{
+		patchPod(ctx, c, namespace, pod, more, nil, client.DryRunAll),
+		patchPod(ctx, c, namespace, pod, annotation, map[string]string{probe: "true"}, client.DryRunAll),
+	} {
+		switch {
+		case err == nil:
+			return unfenced, nil
+		case !isDenial(err) && !isPolicyDenial(err):
+			return untried, client.IgnoreNotFound(err)
 		}
 	}
-	return true, nil
+	return fenced, nil
 }
 
 // podOutcome is what became of the telling of one pod.
@@ -145,7 +171,7 @@ func podOutcomeOf(err error) podOutcome {
 		return podFailed
 	case apierrors.IsNotFound(err):
 		return podGone
-	case apierrors.IsForbidden(err):
+	case isRBACDenial(err):
 		return podForbidden
 	case !answered, isDeadline(err), status.Code >= 500, status.Code == http.StatusTooManyRequests:
 		return podUndecided
@@ -161,7 +187,7 @@ func tellAll(ctx context.Context, c client.Client, namespace string, pods []stri
 	for i, pod := range pods {
 		slots <- struct{}{}
 		running.Go(func() {
-			errs[i] = annotate(ctx, c, namespace, pod, v1alpha1.AnnotationTokenWrittenAt, now().UTC().Format(writtenAtLayout))
+			errs[i] = tellPod(ctx, c, namespace, pod, now())
 			<-slots
 		})
 	}
