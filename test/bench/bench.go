@@ -114,7 +114,7 @@ func (b *bench) operator(as *lab.User, flags ...string) *manager {
 // close stops everything and removes it, but for the logs if they may explain a failure. It returns that and its own.
 func (b *bench) close(failure error) error {
 	err := b.Clean(failure)
-	if failure != nil {
+	if failure != nil && !errors.Is(failure, lab.ErrInterrupted) {
 		fmt.Fprintln(os.Stderr, "What the operator said:", b.log.Name())
 		return err
 	}
