@@ -1,16 +1,12 @@
 package controller
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
@@ -66,7 +62,7 @@ func (o *outcome) lookAgainAt() time.Time {
 func (o observation) conditionOfDelivery(status *v1alpha1.PayUTokenStatus) {
 	switch {
 	case !o.wantsPodsTold():
-		status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionDelivered })
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionDelivered)
 	case o.delivered == nil:
 	case o.delivered.failure == nil:
 		o.set(status, metav1.Condition{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPodsTold,
@@ -75,14 +71,4 @@ func (o observation) conditionOfDelivery(status *v1alpha1.PayUTokenStatus) {
 		o.set(status, metav1.Condition{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionFalse, Reason: o.delivered.failure.reason,
 			Message: o.delivered.failure.message})
 	}
-}
-
-// announceDelivery tells why pods are not told, when that is new.
-func (r *Reconciler) announceDelivery(ctx context.Context, obj *v1alpha1.PayUToken, before, after v1alpha1.PayUTokenStatus) {
-	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionDelivered), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionDelivered)
-	if is == nil || is.Status == metav1.ConditionTrue || was != nil && was.Reason == is.Reason {
-		return
-	}
-	r.Events.Eventf(obj, nil, corev1.EventTypeWarning, is.Reason, "TellPods", "%s", is.Message)
-	log.FromContext(ctx).Info("Pods are not told", "reason", is.Reason, "message", is.Message)
 }

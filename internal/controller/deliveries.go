@@ -12,13 +12,15 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // Deliveries tell pods that a Secret which they mount holds a new token. The kubelet looks at a mounted Secret when it syncs the pod,
 // about once a minute, and at once if an annotation of the pod changes.
 //
-// They keep no pod in memory: for each write (for several of one namespace together, if they wait) the pods of the namespace are
-// listed, one namespace at a time. What one namespace waits for keeps neither another one waiting nor a worker that renews.
+// They keep no pod in memory, but the names of those that are tried again: for each write (for several of one namespace together, if
+// they wait) the pods of the namespace are listed, one namespace at a time. What one namespace waits for keeps neither another one
+// waiting nor a worker that renews.
 type Deliveries struct {
 	client client.Client
 	live   client.Reader
@@ -28,6 +30,7 @@ type Deliveries struct {
 	changed func([]types.NamespacedName)
 
 	queue   workqueue.TypedRateLimitingInterface[string] // of namespaces
+	lanes   *lanes
 	listing sync.Mutex
 
 	mu       sync.Mutex
@@ -35,9 +38,6 @@ type Deliveries struct {
 	outcomes map[types.NamespacedName]outcome            // by PayUToken
 	// safe tells until when the right to patch pods, and its fence, are taken to be there, by namespace.
 	safe map[string]time.Time
-	// slow are the namespaces whose last requests took long. Of the workers at most half are busy with them, and so many are.
-	slow     map[string]bool
-	slowBusy int
 }
 
 // notice says that the pods that mount a Secret are to be told of a write.
@@ -47,11 +47,14 @@ type notice struct {
 	secret    string
 	// tell is false if no pod is to be told, and only the right to do so is looked at.
 	tell  bool
-	since time.Time // when the first attempt was due
-	// told and failed are the pods that need not be tried again; failed are those that cannot be told, and why. slow are those whose
-	// patch did not end: they come last.
-	told, slow map[string]bool
-	failed     map[string]string
+	since time.Time        // when the first attempt was due
+	tried map[string]tried // the pods that were tried, by name
+}
+
+// tried is what became of the last attempt to tell a pod: one that was told, or cannot be, is not tried again, and others come last.
+type tried struct {
+	outcome podOutcome
+	words   string // why it was not told
 }
 
 // outcome is what became of the last notice of a PayUToken.
@@ -69,8 +72,6 @@ const (
 	deliveryPatience = time.Minute
 	// attemptTimeout bounds one attempt in one namespace.
 	attemptTimeout = 30 * time.Second
-	// slowPause is how long a slow namespace waits before it looks for a worker again.
-	slowPause = 500 * time.Millisecond
 	// safeFor is how long a look at the right to patch pods, and at its fence, is good for.
 	safeFor = time.Minute
 	// lookAgainAfter is when a right that was missing is looked for again.
@@ -93,10 +94,10 @@ func NewDeliveries(c client.Client, live client.Reader, clock clock.PassiveClock
 		}, []string{"outcome"}),
 		changed:  func([]types.NamespacedName) {},
 		queue:    workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](250*time.Millisecond, 8*time.Second)),
+		lanes:    newLanes(deliveryWorkers),
 		waiting:  map[string]map[types.NamespacedName]*notice{},
 		outcomes: map[types.NamespacedName]outcome{},
 		safe:     map[string]time.Time{},
-		slow:     map[string]bool{},
 	}
 	registry.MustRegister(d.pods)
 	for _, outcome := range podOutcomes {
@@ -137,7 +138,7 @@ func (d *Deliveries) work(ctx context.Context) {
 
 // add has the pods told that mount a Secret. A later notice of a PayUToken takes the place of an earlier one.
 func (d *Deliveries) add(n notice) {
-	n.since, n.told, n.slow, n.failed = d.clock.Now(), map[string]bool{}, map[string]bool{}, map[string]string{}
+	n.since, n.tried = d.clock.Now(), map[string]tried{}
 	namespace := n.payUToken.Namespace
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -179,21 +180,26 @@ func (d *Deliveries) outcome(payUToken types.NamespacedName, uid types.UID, secr
 
 // serve makes one attempt for all notices of a namespace, and queues the namespace again for those that are left.
 func (d *Deliveries) serve(ctx context.Context, namespace string) {
-	notices, ok := d.enter(namespace)
-	if !ok {
-		d.queue.AddAfter(namespace, slowPause)
-		return
-	}
+	notices := d.noticesOf(namespace)
 	if len(notices) == 0 {
-		d.leave(namespace, nil, false)
 		d.queue.Forget(namespace)
 		return
 	}
-	began := d.clock.Now()
+	place := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace}}
+	if !d.lanes.enter(place) {
+		return // whoever leaves queues it
+	}
+	began, pace := d.clock.Now(), brisk
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	results := d.attempt(ctx, namespace, notices)
-	changed, left := d.leave(namespace, results, d.clock.Now().Sub(began) >= hangsAfter)
+	if d.clock.Now().Sub(began) >= hangsAfter {
+		pace = hung
+	}
+	for _, next := range d.lanes.leave(place, pace) {
+		d.queue.Add(next.Namespace)
+	}
+	changed, left := d.note(namespace, results)
 	if left {
 		d.queue.AddRateLimited(namespace)
 	} else {
@@ -204,29 +210,17 @@ func (d *Deliveries) serve(ctx context.Context, namespace string) {
 	}
 }
 
-// enter returns what waits in a namespace, and whether there is a worker for it.
-func (d *Deliveries) enter(namespace string) (notices []*notice, ok bool) {
+// noticesOf returns what waits in a namespace.
+func (d *Deliveries) noticesOf(namespace string) []*notice {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.slow[namespace] {
-		if d.slowBusy >= deliveryWorkers/2 {
-			return nil, false
-		}
-		d.slowBusy++
-	}
-	return slices.Collect(maps.Values(d.waiting[namespace])), true
+	return slices.Collect(maps.Values(d.waiting[namespace]))
 }
 
-// leave notes what became of notices, and returns the PayUTokens whose outcome has changed, and whether pods are left to be told.
-func (d *Deliveries) leave(namespace string, results map[*notice]*result, slow bool) (changed []types.NamespacedName, left bool) {
+// note notes what became of notices, and returns the PayUTokens whose outcome has changed, and whether pods are left to be told.
+func (d *Deliveries) note(namespace string, results map[*notice]*result) (changed []types.NamespacedName, left bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.slow[namespace] {
-		d.slowBusy--
-	}
-	if delete(d.slow, namespace); slow {
-		d.slow[namespace] = true
-	}
 	for n, result := range results {
 		if d.waiting[namespace][n.payUToken] != n {
 			continue // a later one has taken its place

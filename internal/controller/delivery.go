@@ -30,7 +30,6 @@ type result struct {
 	// again; words are why.
 	mounting, failed, undecided int
 	words                       string
-	isForbidden                 bool // to patch one of them
 }
 
 const kubeletBrings = "the kubelet updates the file of such a pod within about two minutes"
@@ -92,14 +91,14 @@ func (d *Deliveries) findFence(ctx context.Context, namespace string, s *survey)
 
 // inOrder returns the pods that are to be told: those whose patch did not end before come last.
 func (s *survey) inOrder() []string {
-	slow := func(pod string) int {
-		if slices.ContainsFunc(s.wants[pod], func(n *notice) bool { return n.slow[pod] }) {
+	attempts := func(pod string) int {
+		if slices.ContainsFunc(s.wants[pod], func(n *notice) bool { _, before := n.tried[pod]; return before }) {
 			return 1
 		}
 		return 0
 	}
 	return slices.SortedFunc(maps.Keys(s.wants), func(a, b string) int {
-		return cmp.Or(cmp.Compare(slow(a), slow(b)), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(attempts(a), attempts(b)), cmp.Compare(a, b))
 	})
 }
 
@@ -135,18 +134,13 @@ func (d *Deliveries) endAll(s *survey, f *failure, err error) map[*notice]*resul
 func (d *Deliveries) look(ctx context.Context, namespace string, s *survey) error {
 	d.listing.Lock()
 	defer d.listing.Unlock()
-	tells := false
-	for n := range s.results {
-		tells = tells || n.tell
-	}
-	return listMounters(ctx, d.live, namespace, s.visit, func() bool { return !tells && len(s.others) > 0 })
+	tells := func(n *notice) bool { return n.tell }
+	isLook := !slices.ContainsFunc(slices.Collect(maps.Keys(s.results)), tells)
+	return listMounters(ctx, d.live, namespace, s.visit, func() bool { return isLook && len(s.others) > 0 })
 }
 
 // visit notes who is to tell a pod.
 func (s *survey) visit(pod mounter) {
-	if pod.isEnding {
-		return
-	}
 	if len(s.others) < fenceTries {
 		s.others = append(s.others, pod.name)
 	}
@@ -155,10 +149,12 @@ func (s *survey) visit(pod mounter) {
 			continue
 		}
 		r.mounting++
-		if words, failed := n.failed[pod.name]; failed {
+		switch before := n.tried[pod.name]; before.outcome {
+		case podTold:
+		case podFailed:
 			r.failed++
-			r.words = words
-		} else if !n.told[pod.name] {
+			r.words = before.words
+		default:
 			s.wants[pod.name] = append(s.wants[pod.name], n)
 		}
 	}
@@ -177,33 +173,29 @@ func (d *Deliveries) tell(ctx context.Context, namespace string, s *survey) {
 			d.count(what, 1)
 		}
 		for _, n := range s.wants[pods[i]] {
-			s.results[n].note(n, pods[i], what, err)
-		}
-	}
-	for _, r := range s.results {
-		if r.isForbidden {
-			r.failure = deliveryForbidden(namespace)
-			d.count(podForbidden, 1)
+			r := s.results[n]
+			if what == podForbidden && r.failure == nil {
+				r.failure = deliveryForbidden(namespace)
+				d.count(podForbidden, 1)
+			}
+			n.tried[pods[i]] = r.note(what, err)
 		}
 	}
 }
 
 // note notes what became of one pod.
-func (r *result) note(n *notice, pod string, what podOutcome, err error) {
+func (r *result) note(what podOutcome, err error) tried {
 	switch what {
-	case podTold:
-		n.told[pod] = true
+	case podTold, podForbidden:
+		return tried{outcome: what}
 	case podGone:
 		r.mounting--
-	case podForbidden:
-		r.isForbidden = true
+		return tried{outcome: what}
 	case podFailed:
-		n.failed[pod] = wordsOf(err)
 		r.failed++
-		r.words = n.failed[pod]
 	case podUndecided:
-		n.slow[pod] = true
 		r.undecided++
-		r.words = wordsOf(err)
 	}
+	r.words = wordsOf(err)
+	return tried{outcome: what, words: r.words}
 }

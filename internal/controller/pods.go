@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -31,12 +32,11 @@ const (
 
 // mounter is a pod that mounts Secrets, and has a node.
 type mounter struct {
-	name     string
-	secrets  []string
-	isEnding bool
+	name    string
+	secrets []string
 }
 
-// listMounters calls visit for each pod of a namespace that runs, or is about to, on a node, until enough is true after a page.
+// listMounters calls visit for each pod of a namespace that runs on a node, or is about to, and is not ending, until enough is true after a page.
 func listMounters(ctx context.Context, live client.Reader, namespace string, visit func(mounter), enough func() bool) error {
 	running := fields.AndSelectors(
 		fields.OneTermNotEqualSelector("spec.nodeName", ""),
@@ -52,7 +52,9 @@ func listMounters(ctx context.Context, live client.Reader, namespace string, vis
 			return err
 		}
 		for i := range page.Items {
-			visit(mounterOf(&page.Items[i]))
+			if pod := &page.Items[i]; pod.DeletionTimestamp == nil {
+				visit(mounterOf(pod))
+			}
 		}
 		if next = page.Continue; next == "" || enough() {
 			return nil
@@ -61,7 +63,7 @@ func listMounters(ctx context.Context, live client.Reader, namespace string, vis
 }
 
 func mounterOf(pod *corev1.Pod) mounter {
-	m := mounter{name: pod.Name, isEnding: pod.DeletionTimestamp != nil}
+	m := mounter{name: pod.Name}
 	for _, volume := range pod.Spec.Volumes {
 		if volume.Secret != nil {
 			m.secrets = append(m.secrets, volume.Secret.SecretName)
@@ -79,8 +81,13 @@ func mounterOf(pod *corev1.Pod) mounter {
 }
 
 // tellPod sets the annotation of a pod: the kubelet syncs a pod, and with it the Secrets that it mounts, when its annotations change.
-func tellPod(ctx context.Context, c client.Client, namespace, pod string, at time.Time, options ...client.PatchOption) error {
-	return patchPod(ctx, c, namespace, pod, map[string]string{v1alpha1.AnnotationTokenWrittenAt: at.UTC().Format(writtenAtLayout)}, nil, options...)
+func tellPod(ctx context.Context, c client.Client, namespace, pod string, at time.Time) error {
+	return patchPod(ctx, c, namespace, pod, toldAt(at), nil)
+}
+
+// toldAt returns the annotation of a pod that was told at a moment.
+func toldAt(at time.Time) map[string]string {
+	return map[string]string{v1alpha1.AnnotationTokenWrittenAt: at.UTC().Format(writtenAtLayout)}
 }
 
 func patchPod(ctx context.Context, c client.Client, namespace, pod string, annotations, labels map[string]string, options ...client.PatchOption) error {
@@ -122,8 +129,7 @@ const (
 // accept the one and to deny the other. Only dry runs are sent. It returns the error of an API server that did not answer, or that
 // lets the operator patch no pods.
 func tryFence(ctx context.Context, c client.Client, namespace, pod string, at time.Time) (fence, error) {
-	annotation := map[string]string{v1alpha1.AnnotationTokenWrittenAt: at.UTC().Format(writtenAtLayout)}
-	err := patchPod(ctx, c, namespace, pod, annotation, nil, client.DryRunAll)
+	err := patchPod(ctx, c, namespace, pod, toldAt(at), nil, client.DryRunAll)
 	switch podOutcomeOf(err) {
 	case podTold:
 	case podUndecided, podForbidden:
@@ -131,12 +137,11 @@ func tryFence(ctx context.Context, c client.Client, namespace, pod string, at ti
 	default:
 		return untried, nil
 	}
-	const probe = "auth.payu.in/fence-probe"
-	more := map[string]string{v1alpha1.AnnotationTokenWrittenAt: annotation[v1alpha1.AnnotationTokenWrittenAt], probe: "true"}
-	for _, err := range []error{
-		patchPod(ctx, c, namespace, pod, more, nil, client.DryRunAll),
-		patchPod(ctx, c, namespace, pod, annotation, map[string]string{probe: "true"}, client.DryRunAll),
-	} {
+	probe := map[string]string{"auth.payu.in/fence-probe": "true"}
+	both := toldAt(at)
+	maps.Copy(both, probe)
+	for _, more := range []struct{ annotations, labels map[string]string }{{both, nil}, {toldAt(at), probe}} {
+		err := patchPod(ctx, c, namespace, pod, more.annotations, more.labels, client.DryRunAll)
 		switch {
 		case err == nil:
 			return unfenced, nil

@@ -29,9 +29,11 @@ func (r *Reconciler) report(ctx context.Context, o *observation, status v1alpha1
 		}
 		o.record.status, o.record.statusVersion = &status, written
 	}
-	r.announceDelivery(ctx, o.obj, before, status)
-	if trouble := newTrouble(before, status); trouble != nil {
-		r.announceTrouble(ctx, o.obj, trouble)
+	if trouble := newTrouble(before, status, v1alpha1.ConditionDelivered); trouble != nil {
+		r.announceTrouble(ctx, o.obj, "TellPods", "Pods are not told", trouble)
+	}
+	if trouble := newTrouble(before, status, v1alpha1.ConditionRefreshed, v1alpha1.ConditionReady, v1alpha1.ConditionStalled); trouble != nil {
+		r.announceTrouble(ctx, o.obj, "RenewToken", "No new token", trouble)
 	}
 	return nil
 }
@@ -73,20 +75,20 @@ func (r *Reconciler) announceWrite(ctx context.Context, obj *v1alpha1.PayUToken,
 	}
 }
 
-// announceTrouble tells why there is no new token. That a user suspends a PayUToken is no warning.
-func (r *Reconciler) announceTrouble(ctx context.Context, obj *v1alpha1.PayUToken, trouble *metav1.Condition) {
+// announceTrouble tells why an action was not done. That a user suspends a PayUToken is no warning.
+func (r *Reconciler) announceTrouble(ctx context.Context, obj *v1alpha1.PayUToken, action, says string, trouble *metav1.Condition) {
 	kind := corev1.EventTypeWarning
 	if trouble.Reason == v1alpha1.ReasonSuspended {
 		kind = corev1.EventTypeNormal
 	}
-	r.Events.Eventf(obj, nil, kind, trouble.Reason, "RenewToken", "%s", trouble.Message)
-	log.FromContext(ctx).Info("No new token", "reason", trouble.Reason, "message", trouble.Message)
+	r.Events.Eventf(obj, nil, kind, trouble.Reason, action, "%s", trouble.Message)
+	log.FromContext(ctx).Info(says, "reason", trouble.Reason, "message", trouble.Message)
 }
 
-// newTrouble returns the condition that has become bad, or bad for another reason; nil if none has. The moment between a
+// newTrouble returns the first condition of these kinds that has become bad, or bad for another reason; nil if none has. The moment between a
 // reused token's end and its successor is no trouble, since it comes with every life, nor is a token that is being fetched.
-func newTrouble(before, after v1alpha1.PayUTokenStatus) *metav1.Condition {
-	for _, kind := range []string{v1alpha1.ConditionRefreshed, v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
+func newTrouble(before, after v1alpha1.PayUTokenStatus, kinds ...string) *metav1.Condition {
+	for _, kind := range kinds {
 		was, is := meta.FindStatusCondition(before.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 		bad := metav1.ConditionFalse
 		if kind == v1alpha1.ConditionStalled {
