@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -126,21 +125,9 @@ func (f *podFaults) set(onList func() error, onPatch func(string) error) {
 
 func prompt(t *v1alpha1.PayUToken) { t.Spec.Target.Delivery = v1alpha1.DeliveryPrompt }
 
-// delivered returns the condition in short, "True/PodsTold", empty if there is none.
-func (w *world) delivered(name string) string {
-	w.Helper()
-	c := meta.FindStatusCondition(w.token(name).Status.Conditions, v1alpha1.ConditionDelivered)
-	if c == nil {
-		return ""
-	}
-	return string(c.Status) + "/" + c.Reason
-}
-
 func (w *world) expectDelivered(name, want string) {
 	w.Helper()
-	if got := w.delivered(name); got != want {
-		w.Errorf("Delivered of %s is %q, want %q", name, got, want)
-	}
+	w.expectCondition(name, v1alpha1.ConditionDelivered, want)
 }
 
 // renew has a new token written.
@@ -275,7 +262,7 @@ func TestARightThatIsMissingIsSaid(t *testing.T) {
 	w.run()
 	w.expectDelivered("links", "False/DeliveryForbidden")
 	w.expectConditions("links", good)
-	message := meta.FindStatusCondition(w.token("links").Status.Conditions, v1alpha1.ConditionDelivered).Message
+	message := w.message("links", v1alpha1.ConditionDelivered)
 	if !strings.Contains(message, "promptDelivery.enabled") || !strings.Contains(message, w.namespace) {
 		t.Errorf("the message is %q", message)
 	}
@@ -419,7 +406,7 @@ func TestPodsAreToldAgainWhereTheAPIServerDoesNotAnswer(t *testing.T) {
 				if got := w.podsCounted(c.counted) - before; got != 1 {
 					t.Errorf("%v pods more are counted as %s, want 1", got, c.counted)
 				}
-				if message := meta.FindStatusCondition(w.token("links").Status.Conditions, v1alpha1.ConditionDelivered).Message; strings.Contains(message, "secret words") {
+				if message := w.message("links", v1alpha1.ConditionDelivered); strings.Contains(message, "secret words") {
 					t.Errorf("the message repeats a webhook's words: %q", message)
 				}
 				faults.set(nil, nil)

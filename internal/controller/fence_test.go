@@ -15,12 +15,12 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/test/lab"
 )
 
 // readFence returns the policy of config/prompt-delivery and its binding.
@@ -107,13 +107,7 @@ func (w *world) meta(name string) metav1.ObjectMeta {
 // await calls something until it works.
 func (w *world) await(what string, try func(context.Context) error) {
 	w.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(w.ctx, 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		last = try(ctx)
-		return last == nil, nil
-	}); err != nil {
-		w.Fatalf("%s: %v", what, last)
-	}
+	w.must(lab.Await(w.ctx, 30*time.Second, what, try))
 }
 
 type podEdit func(*corev1.Pod)

@@ -15,6 +15,15 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/internal/payu/payutest"
 )
 
+// createDayAndNone creates a PayUToken that assumes a life, and then a sharer that assumes none.
+func (w *world) createDayAndNone() {
+	w.Helper()
+	w.create("day", assuming(24*time.Hour))
+	w.run()
+	w.create("none")
+	w.run()
+}
+
 // One PayUToken without assumedLifetime, beside one of the same source that works. Where PayU revokes the previous token, each of its
 // attempts kills the live token that the pods of the other one have mounted, though no answer can help it.
 func TestOneWithoutALifetimeKillsNoTokenOfItsSharers(t *testing.T) {
@@ -61,10 +70,7 @@ func TestSharersWithoutALifetimeAskTogether(t *testing.T) {
 func TestRestartsAskNothingForASharerWithoutALifetime(t *testing.T) {
 	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.RevokePrevious)
-	w.create("day", assuming(24*time.Hour))
-	w.run()
-	w.create("none")
-	w.run()
+	w.createDayAndNone()
 	for range 4 {
 		w.restart()
 		w.run()
@@ -79,10 +85,7 @@ func TestAnUnreadTargetOfASharerIsNoLeaveToAsk(t *testing.T) {
 	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.RevokePrevious)
 	w.payu.SetTokenTTL(24 * time.Hour)
-	w.create("day", assuming(24*time.Hour))
-	w.run()
-	w.create("none")
-	w.run()
+	w.createDayAndNone()
 	w.pass(2 * time.Hour)
 	w.expectRequests(1)
 	before := w.operator.Client
@@ -110,10 +113,7 @@ func TestATemplateThatCannotBeWrittenLeavesTheTokenAlive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorldWithoutLives(t, payutest.RevokePrevious)
 			w.payu.SetTokenTTL(24 * time.Hour)
-			w.create("day", assuming(24*time.Hour))
-			w.run()
-			w.create("none")
-			w.run()
+			w.createDayAndNone()
 			onWrite(w, func(secret *corev1.Secret, _ bool) error {
 				if _, ok := secret.Data["token"]; ok {
 					return forbid(secret.Name, "no key token")
@@ -133,10 +133,7 @@ func TestATemplateThatCannotBeWrittenLeavesTheTokenAlive(t *testing.T) {
 func TestASharersTokenFromTheFutureHoldsNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorldWithoutLives(t, payutest.Default)
-	w.create("day", assuming(24*time.Hour))
-	w.run()
-	w.create("none")
-	w.run()
+	w.createDayAndNone()
 	w.edit("day", withSuspend(true))
 	w.run()
 	w.payu.SetOmit("")
