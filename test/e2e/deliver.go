@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -254,25 +254,17 @@ func (c *consumer) measure(ctx context.Context, marks map[*tape]int, issued map[
 			own = sum.Add(own)
 		}
 		sum = own
-		for _, each := range calls.Renewals(list) {
-			at, ok := c.written.at(each.New)
-			if !ok {
-				return sum, nil, errors.New("a workload uses a token that was not seen in the Secret")
-			}
-			var g gap
-			if each.FirstNew.After(endOf(issued[each.Old])) {
-				g = gapOf(each, issued[each.Old], issued[each.New], at)
-			}
-			if g.whole() >= worst[each.New].whole() {
-				worst[each.New] = g
+		gaps, err := gapsOf(list, c.written, issued)
+		if err != nil {
+			return sum, nil, err
+		}
+		for token, g := range gaps {
+			if g.whole() >= worst[token].whole() {
+				worst[token] = g
 			}
 		}
 	}
-	list := make([]gap, 0, len(worst))
-	for _, g := range worst {
-		list = append(list, g)
-	}
-	return sum, list, nil
+	return sum, slices.Collect(maps.Values(worst)), nil
 }
 
 // notesOf says how long workloads were without a live token.
@@ -284,7 +276,7 @@ func notesOf(delivery v1alpha1.Delivery, gaps []gap) []string {
 	var sum gap
 	each := make([]string, len(gaps))
 	for i, g := range gaps {
-		sum = gap{sum.asking + g.asking, sum.writing + g.writing, sum.delivery + g.delivery}
+		sum = sum.plus(g)
 		each[i] = fmt.Sprintf("%.2f", g.whole().Seconds())
 	}
 	n := time.Duration(len(gaps))

@@ -37,15 +37,14 @@ func measureGap(ctx context.Context, s *shop) (row, error) {
 	if err != nil {
 		return r, err
 	}
+	gaps, err := gapsOf(s.tape.since(r.mark), written, issued)
+	if err != nil {
+		return r, err
+	}
 	var longest, sum gap
-	for _, each := range calls.Renewals(s.tape.since(r.mark)) {
-		at, ok := written.at(each.New)
-		if !ok {
-			return r, errors.New("the workload uses a token that was not seen in the Secret")
-		}
-		g := gapOf(each, issued[each.Old], issued[each.New], at)
+	for _, g := range gaps {
 		longest = gap{max(longest.asking, g.asking), max(longest.writing, g.writing), max(longest.delivery, g.delivery)}
-		sum = gap{sum.asking + g.asking, sum.writing + g.writing, sum.delivery + g.delivery}
+		sum = sum.plus(g)
 	}
 	n := time.Duration(r.Renewals)
 	r.notes = append(r.notes, fmt.Sprintf("no live token in the file for %s on average", shown(sum.whole()/n)),
@@ -58,6 +57,27 @@ func measureGap(ctx context.Context, s *shop) (row, error) {
 		r.broken = append(r.broken, fmt.Sprintf("a token was written %s after PayU gave it, later than %s", shown(longest.writing), promptly))
 	}
 	return r, nil
+}
+
+func (g gap) plus(other gap) gap {
+	return gap{g.asking + other.asking, g.writing + other.writing, g.delivery + other.delivery}
+}
+
+// gapsOf returns the gap of each renewal that a workload saw, by the Digest of the new token. There is none if the workload had that
+// before the old one ended.
+func gapsOf(list []calls.Call, written *writes, issued map[string]payutest.Issued) (map[string]gap, error) {
+	gaps := map[string]gap{}
+	for _, each := range calls.Renewals(list) {
+		at, ok := written.at(each.New)
+		if !ok {
+			return nil, errors.New("a workload uses a token that was not seen in the Secret")
+		}
+		gaps[each.New] = gap{}
+		if each.FirstNew.After(endOf(issued[each.Old])) {
+			gaps[each.New] = gapOf(each, issued[each.Old], issued[each.New], at)
+		}
+	}
+	return gaps, nil
 }
 
 // gapOf is the gap of one renewal.
