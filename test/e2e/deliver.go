@@ -120,14 +120,20 @@ func (s *shop) openConsumers(ctx context.Context) error {
 
 const readerName = "reader"
 
-// startReader starts the Go program of examples/readers on a Secret.
+// startReader starts the Go program of examples/readers on a Secret, and returns when its first call has ended.
 func (s *shop) startReader(ctx context.Context, secret string) error {
 	pod := s.pod(s.namespace(), readerName, nil, s.Images.Reader, map[string]corev1.VolumeSource{
 		"/var/run/payu": {Secret: &corev1.SecretVolumeSource{SecretName: secret}},
 		"/ca":           {ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: caName}}},
 	}, "/var/run/payu/"+v1alpha1.KeyAccessToken, s.url+"/resource?scope="+scope, "500ms")
 	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "SSL_CERT_FILE", Value: "/ca/ca.crt"}}
-	return s.client.Create(ctx, pod)
+	if err := s.client.Create(ctx, pod); err != nil {
+		return err
+	}
+	return await(ctx, patience, "the reader's first call", func(ctx context.Context) (bool, error) {
+		made, _, err := s.readersCalls(ctx) // an error while its container is being created
+		return made > 0, err
+	})
 }
 
 // readersCalls returns how many calls the reader has made, and how many of them have failed.
