@@ -36,12 +36,13 @@ func (r *Reconciler) noteDelivery(o *observation) {
 		return
 	}
 	ended, waits := r.Deliveries.outcome(name, o.obj.UID, o.desired.Name)
-	o.delivered = ended
-	if waits || ended != nil && !ended.isOver(o.now) {
-		return
+	isOver := ended.isOver(o.now)
+	if isOver {
+		ended.at = o.now // it is looked at now, and if nothing has changed, nobody wakes this PayUToken
 	}
-	age := o.now.Sub(o.held.Token.FetchedAt)
-	r.Deliveries.add(o.notice(o.held.Whole && age >= 0 && age < kubeletTurn))
+	if o.delivered = ended; !waits && (ended == nil || isOver) {
+		r.Deliveries.add(o.notice(o.held.Whole && o.now.Sub(o.held.Token.FetchedAt).Abs() < kubeletTurn))
+	}
 }
 
 // isOver reports whether to look again for a right that was missing.

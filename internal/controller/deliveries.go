@@ -48,7 +48,7 @@ type notice struct {
 	// tell is false if no pod is to be told, and only the right to do so is looked at.
 	tell  bool
 	since time.Time        // when the first attempt was due
-	tried map[string]tried // the pods that were tried, by name
+	tried map[podRef]tried // the pods that were tried
 }
 
 // tried is what became of the last attempt to tell a pod: one that was told, or cannot be, is not tried again, and others come last.
@@ -138,7 +138,7 @@ func (d *Deliveries) work(ctx context.Context) {
 
 // add has the pods told that mount a Secret. A later notice of a PayUToken takes the place of an earlier one.
 func (d *Deliveries) add(n notice) {
-	n.since, n.tried = d.clock.Now(), map[string]tried{}
+	n.since, n.tried = d.clock.Now(), map[podRef]tried{}
 	namespace := n.payUToken.Namespace
 	d.mu.Lock()
 	defer d.mu.Unlock()

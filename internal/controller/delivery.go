@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,10 +14,10 @@ import (
 // survey is what one look at the pods of a namespace shows, and what came of telling them.
 type survey struct {
 	results map[*notice]*result
-	// wants are the notices that a pod is to be told of, by its name.
-	wants map[string][]*notice
+	// wants are the notices that a pod is to be told of.
+	wants map[podRef][]*notice
 	// others are some pods that the fence can be tried on if none is to be told.
-	others []string
+	others []podRef
 }
 
 // fenceTries bounds the pods that the fence is tried on.
@@ -50,7 +51,7 @@ func (r *result) failureOf(n *notice) *failure {
 
 // attempt looks at the pods of a namespace once, and tells those that are to be told.
 func (d *Deliveries) attempt(ctx context.Context, namespace string, notices []*notice) map[*notice]*result {
-	s := &survey{results: map[*notice]*result{}, wants: map[string][]*notice{}}
+	s := &survey{results: map[*notice]*result{}, wants: map[podRef][]*notice{}}
 	for _, n := range notices {
 		s.results[n] = &result{}
 	}
@@ -90,15 +91,15 @@ func (d *Deliveries) findFence(ctx context.Context, namespace string, s *survey)
 }
 
 // inOrder returns the pods that are to be told: those whose patch did not end before come last.
-func (s *survey) inOrder() []string {
-	attempts := func(pod string) int {
+func (s *survey) inOrder() []podRef {
+	attempts := func(pod podRef) int {
 		if slices.ContainsFunc(s.wants[pod], func(n *notice) bool { _, before := n.tried[pod]; return before }) {
 			return 1
 		}
 		return 0
 	}
-	return slices.SortedFunc(maps.Keys(s.wants), func(a, b string) int {
-		return cmp.Or(cmp.Compare(attempts(a), attempts(b)), cmp.Compare(a, b))
+	return slices.SortedFunc(maps.Keys(s.wants), func(a, b podRef) int {
+		return cmp.Or(cmp.Compare(attempts(a), attempts(b)), cmp.Compare(a.name, b.name))
 	})
 }
 
@@ -142,20 +143,20 @@ func (d *Deliveries) look(ctx context.Context, namespace string, s *survey) erro
 // visit notes who is to tell a pod.
 func (s *survey) visit(pod mounter) {
 	if len(s.others) < fenceTries {
-		s.others = append(s.others, pod.name)
+		s.others = append(s.others, pod.podRef)
 	}
 	for n, r := range s.results {
 		if !n.tell || !slices.Contains(pod.secrets, n.secret) {
 			continue
 		}
 		r.mounting++
-		switch before := n.tried[pod.name]; before.outcome {
+		switch before := n.tried[pod.podRef]; before.outcome {
 		case podTold:
 		case podFailed:
 			r.failed++
 			r.words = before.words
 		default:
-			s.wants[pod.name] = append(s.wants[pod.name], n)
+			s.wants[pod.podRef] = append(s.wants[pod.podRef], n)
 		}
 	}
 }
@@ -165,20 +166,15 @@ func (d *Deliveries) tell(ctx context.Context, namespace string, s *survey) {
 	pods := s.inOrder()
 	for i, err := range tellAll(ctx, d.client, namespace, pods, d.clock.Now) {
 		what := podOutcomeOf(err)
-		switch what {
-		case podUndecided:
-		case podForbidden:
-			d.setSafe(namespace, false)
-		default:
+		if what != podUndecided {
 			d.count(what, 1)
+		} else if isRBACDenial(err) {
+			d.setSafe(namespace, false) // the next attempt finds out
 		}
 		for _, n := range s.wants[pods[i]] {
-			r := s.results[n]
-			if what == podForbidden && r.failure == nil {
-				r.failure = deliveryForbidden(namespace)
-				d.count(podForbidden, 1)
+			if is := s.results[n].note(what, err); !errors.Is(err, errUnsent) {
+				n.tried[pods[i]] = is
 			}
-			n.tried[pods[i]] = r.note(what, err)
 		}
 	}
 }
@@ -186,7 +182,7 @@ func (d *Deliveries) tell(ctx context.Context, namespace string, s *survey) {
 // note notes what became of one pod.
 func (r *result) note(what podOutcome, err error) tried {
 	switch what {
-	case podTold, podForbidden:
+	case podTold:
 		return tried{outcome: what}
 	case podGone:
 		r.mounting--

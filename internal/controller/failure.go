@@ -169,6 +169,7 @@ var (
 	forbidden = `^(?:secrets|pods) (?:"[-.a-z0-9]{1,253}" )?is forbidden: `
 	byPolicy  = regexp.MustCompile(forbidden + `(ValidatingAdmissionPolicy|MutatingAdmissionPolicy) '([-.a-z0-9]{1,253})' `)
 	byRBAC    = regexp.MustCompile(forbidden + `(User "[-.:@a-zA-Z0-9]{1,253}" cannot [a-z]{1,20} resource "[a-z/]{1,30}")`)
+	byUID     = regexp.MustCompile(`uid mismatch`)
 	byQuota   = regexp.MustCompile(forbidden + `(exceeded quota: [-.a-z0-9]{1,253}), requested: `)
 	ownField  = regexp.MustCompile(`^(type|immutable|data|metadata\.(labels|annotations|ownerReferences|name))\b`)
 )

@@ -69,7 +69,7 @@ func (w *world) fenced() client.WithWatch {
 	w.allowPods(operator, account)
 	w.pod("a-pod-without-a-secret")
 	w.await("the fence", func(ctx context.Context) error {
-		found, err := tryFence(ctx, operator, w.namespace, "a-pod-without-a-secret", w.clock.Now())
+		found, err := tryFence(ctx, operator, w.namespace, podRef{name: "a-pod-without-a-secret"}, w.clock.Now())
 		if err == nil && found != fenced {
 			err = errors.New("it is not in force")
 		}
@@ -140,9 +140,7 @@ func mounting(secrets ...string) podEdit {
 // told returns the annotation of a pod.
 func (w *world) told(name string) string {
 	w.Helper()
-	pod := &corev1.Pod{}
-	w.must(cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, pod))
-	return pod.Annotations[v1alpha1.AnnotationTokenWrittenAt]
+	return w.getPod(name).Annotations[v1alpha1.AnnotationTokenWrittenAt]
 }
 
 // TestTheFence tries what the policy of config/prompt-delivery has to refuse, and what it has to accept.
@@ -234,6 +232,187 @@ func TestTheFence(t *testing.T) {
 }
 
 // annotate sets one annotation of a pod, as the operator's field manager.
-func annotate(ctx context.Context, c client.Client, namespace, pod, annotation, value string) error {
-	return patchPod(ctx, c, namespace, pod, map[string]string{annotation: value}, nil)
+func annotate(ctx context.Context, c client.Client, namespace, pod, annotation, value string, options ...client.PatchOption) error {
+	return applyToPod(ctx, c, namespace, podRef{name: pod}, map[string]string{annotation: value}, nil, options...)
+}
+
+func TestTheFenceKeepsManagersAsTheyAre(t *testing.T) {
+	t.Parallel()
+	w := newPodWorld(t)
+	operator := w.fenced()
+	const ours = `"auth.payu.in/token-written-at": "2026-11-26T17:00:00.000000001Z"`
+	try := func(t *testing.T, pod, fields string) {
+		t.Helper()
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {`+ours+`}, "managedFields": `+fields+`}}`))
+		err := operator.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta(pod)}, patch, client.FieldOwner(v1alpha1.ManagedBy))
+		if !isPolicyDenial(err) {
+			t.Errorf("accepted (%v): %v", err, w.getPod(pod).ManagedFields)
+		}
+	}
+	entry := func(m metav1.ManagedFieldsEntry) string {
+		return fmt.Sprintf(`{"manager": %q, "operation": %q, "apiVersion": "v1", "time": %q, "fieldsType": "FieldsV1", "fieldsV1": %s}`, m.Manager, m.Operation, m.Time.UTC().Format(time.RFC3339), m.FieldsV1)
+	}
+	t.Run("an entry of the same manager with another time", func(t *testing.T) {
+		p := w.pod("older", func(p *corev1.Pod) { p.Labels = map[string]string{"app": "shop"} })
+		p = w.getPod(p.Name)
+		more := p.ManagedFields[0]
+		more.Time = ptr.To(metav1.NewTime(more.Time.Add(-time.Hour)))
+		more.FieldsV1 = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{"f:other":{},"f:app":{}}},"f:spec":{"f:activeDeadlineSeconds":{},"f:tolerations":{}}}`)}
+		try(t, "older", "["+entry(p.ManagedFields[0])+","+entry(more)+"]")
+	})
+	t.Run("a manager that owns the annotation is given more", func(t *testing.T) {
+		w.pod("given")
+		person := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"auth.payu.in/token-written-at": "then"}, "labels": {"by": "a-person"}}}`))
+		w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("given")}, person, client.FieldOwner("person")))
+		p := w.getPod("given")
+		entries := []string{}
+		for _, m := range p.ManagedFields {
+			if m.Manager == "person" {
+				m.FieldsV1 = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:auth.payu.in/token-written-at":{}},"f:labels":{".":{},"f:by":{}}},"f:spec":{"f:activeDeadlineSeconds":{},"f:tolerations":{}}}`)}
+			}
+			entries = append(entries, entry(m))
+		}
+		try(t, "given", "["+strings.Join(entries, ",")+"]")
+	})
+	many := func(name string) {
+		w.pod(name, func(p *corev1.Pod) { p.Labels = map[string]string{"app": "shop"} })
+		for i := range 12 {
+			other := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata": {"annotations": {"example.com/%d": "x"}}}`, i))
+			w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta(name)}, other, client.FieldOwner(fmt.Sprintf("manager-%d", i))))
+		}
+	}
+	t.Run("all managers of ten forged into ancient-changes", func(t *testing.T) {
+		many("ten")
+		try(t, "ten", `[{"manager": "ancient-changes", "operation": "Update", "apiVersion": "v1", "time": "2026-11-26T17:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec":{"f:tolerations":{}}}}]`)
+	})
+	t.Run("ancient-changes that applies", func(t *testing.T) {
+		many("ten-applied")
+		entries := []string{`{"manager": "ancient-changes", "operation": "Apply", "apiVersion": "v1", "time": "2026-11-26T17:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata":{"f:labels":{"f:team":{}}},"f:spec":{"f:tolerations":{}}}}`}
+		for _, m := range w.getPod("ten-applied").ManagedFields {
+			entries = append(entries, entry(m))
+		}
+		try(t, "ten-applied", "["+strings.Join(entries, ",")+"]")
+		apply := client.RawPatch(types.ApplyPatchType, []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"ten-applied","labels":{"team":"shop"}}}`))
+		if err := w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("ten-applied")}, apply, client.FieldOwner("team")); err != nil {
+			t.Errorf("another user's apply of a new label, after that: %v", err)
+		}
+	})
+	for name, forged := range map[string]string{ // beside the others
+		"another-manager":     `{"manager": "evil", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:tolerations": {}}}}`,
+		"the-operator-itself": `{"manager": "payu-token-operator", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:tolerations": {}}}}`,
+		"before-the-first":    `{"manager": "before-first-apply", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:tolerations": {}}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.pod(name, func(p *corev1.Pod) { p.Labels = map[string]string{"app": "shop"} })
+			try(t, name, "["+entry(w.getPod(name).ManagedFields[0])+","+forged+"]")
+		})
+	}
+	t.Run("a manager that updates becomes one that applies", func(t *testing.T) {
+		w.pod("applies", func(p *corev1.Pod) { p.Labels = map[string]string{"app": "shop"} })
+		m := w.getPod("applies").ManagedFields[0]
+		m.Operation = metav1.ManagedFieldsOperationApply
+		try(t, "applies", "["+entry(m)+"]")
+	})
+	t.Run("selfLink", func(t *testing.T) {
+		w.pod("linked")
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"selfLink": "/evil", "annotations": {`+ours+`}}}`))
+		err := operator.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("linked")}, patch, client.FieldOwner(v1alpha1.ManagedBy))
+		if link := w.getPod("linked").SelfLink; link != "" {
+			t.Errorf("set to %q (%v)", link, err)
+		}
+	})
+}
+
+func TestTheFenceLetsPodsBeTold(t *testing.T) {
+	t.Parallel()
+	w := newPodWorld(t)
+	operator := w.fenced()
+	tell := func(t *testing.T, pod string) {
+		t.Helper()
+		for range 2 {
+			before := w.getPod(pod)
+			if err := tellPod(w.ctx, operator, w.namespace, podRef{pod, before.UID}, time.Now()); err != nil {
+				t.Errorf("%v", err)
+			}
+			if w.told(pod) == before.Annotations[v1alpha1.AnnotationTokenWrittenAt] {
+				t.Errorf("%q stayed", w.told(pod))
+			}
+		}
+	}
+	t.Run("applied by another", func(t *testing.T) {
+		w.pod("applied")
+		apply := client.RawPatch(types.ApplyPatchType, []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"applied","annotations":{"auth.payu.in/token-written-at":"x","a":"b"},"labels":{"c":"d"}}}`))
+		w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("applied")}, apply, client.FieldOwner("argocd"), client.ForceOwnership))
+		tell(t, "applied")
+	})
+	t.Run("a person used the operator's name", func(t *testing.T) {
+		w.pod("named")
+		p := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"c":"d"}}}`))
+		w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("named")}, p, client.FieldOwner(v1alpha1.ManagedBy)))
+		tell(t, "named")
+	})
+	t.Run("a large pod", func(t *testing.T) {
+		w.pod("large", func(p *corev1.Pod) {
+			p.Annotations, p.Labels = map[string]string{}, map[string]string{}
+			for i := range 2000 {
+				p.Annotations[fmt.Sprintf("example.com/annotation-%d", i)] = strings.Repeat("x", 60)
+			}
+			for c := range 40 {
+				container := corev1.Container{Name: fmt.Sprintf("c-%d", c), Image: "app"}
+				for e := range 100 {
+					container.Env = append(container.Env, corev1.EnvVar{Name: fmt.Sprintf("E_%d", e), Value: strings.Repeat("v", 30)})
+				}
+				p.Spec.Containers = append(p.Spec.Containers, container)
+			}
+		})
+		for i := range 14 {
+			other := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata": {"labels": {"example.com/%d": "x"}}}`, i))
+			w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("large")}, other, client.FieldOwner(fmt.Sprintf("manager-%d", i))))
+		}
+		tell(t, "large")
+	})
+	t.Run("nobody manages a field", func(t *testing.T) {
+		w.pod("unmanaged")
+		p := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"managedFields":[{}]}}`))
+		w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("unmanaged")}, p))
+		if managers := w.getPod("unmanaged").ManagedFields; len(managers) > 0 {
+			t.Fatalf("there are %v", managers)
+		}
+		tell(t, "unmanaged")
+	})
+	t.Run("an environment variable twice", func(t *testing.T) {
+		w.pod("twice", func(p *corev1.Pod) {
+			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "A", Value: "2"}}
+		})
+		tell(t, "twice")
+	})
+	t.Run("the operator's own patch of another type", func(t *testing.T) {
+		w.pod("patched")
+		p := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"auth.payu.in/token-written-at":"then"}}}`))
+		w.must(w.user.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("patched")}, p, client.FieldOwner(v1alpha1.ManagedBy)))
+		tell(t, "patched")
+	})
+	t.Run("a later pod of the same name is left alone", func(t *testing.T) {
+		former := w.pod("again")
+		w.must(w.user.Delete(w.ctx, &corev1.Pod{ObjectMeta: w.meta("again")}, client.GracePeriodSeconds(0)))
+		for _, now := range []string{"none", "another"} {
+			if now == "another" {
+				w.pod("again")
+			}
+			err := tellPod(w.ctx, operator, w.namespace, podRef{"again", former.UID}, time.Now())
+			if podOutcomeOf(err) != podGone {
+				t.Errorf("with %s there: %v", now, err)
+			}
+		}
+		if w.told("again") != "" {
+			t.Errorf("the later pod was told")
+		}
+	})
+}
+
+func (w *world) getPod(name string) *corev1.Pod {
+	w.Helper()
+	pod := &corev1.Pod{}
+	w.must(cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, pod))
+	return pod
 }

@@ -3,8 +3,10 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +32,15 @@ const (
 	writtenAtLayout = "2006-01-02T15:04:05.000000000Z07:00"
 )
 
+// podRef names one pod, and no later one of the same name.
+type podRef struct {
+	name string
+	uid  types.UID
+}
+
 // mounter is a pod that mounts Secrets, and has a node.
 type mounter struct {
-	name    string
+	podRef
 	secrets []string
 }
 
@@ -63,7 +71,7 @@ func listMounters(ctx context.Context, live client.Reader, namespace string, vis
 }
 
 func mounterOf(pod *corev1.Pod) mounter {
-	m := mounter{name: pod.Name}
+	m := mounter{podRef: podRef{pod.Name, pod.UID}}
 	for _, volume := range pod.Spec.Volumes {
 		if volume.Secret != nil {
 			m.secrets = append(m.secrets, volume.Secret.SecretName)
@@ -81,8 +89,8 @@ func mounterOf(pod *corev1.Pod) mounter {
 }
 
 // tellPod sets the annotation of a pod: the kubelet syncs a pod, and with it the Secrets that it mounts, when its annotations change.
-func tellPod(ctx context.Context, c client.Client, namespace, pod string, at time.Time) error {
-	return patchPod(ctx, c, namespace, pod, toldAt(at), nil)
+func tellPod(ctx context.Context, c client.Client, namespace string, pod podRef, at time.Time) error {
+	return applyToPod(ctx, c, namespace, pod, toldAt(at), nil)
 }
 
 // toldAt returns the annotation of a pod that was told at a moment.
@@ -90,18 +98,18 @@ func toldAt(at time.Time) map[string]string {
 	return map[string]string{v1alpha1.AnnotationTokenWrittenAt: at.UTC().Format(writtenAtLayout)}
 }
 
-func patchPod(ctx context.Context, c client.Client, namespace, pod string, annotations, labels map[string]string, options ...client.PatchOption) error {
-	metadata := map[string]any{"annotations": annotations}
-	if labels != nil { // null would remove them all
-		metadata["labels"] = labels
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": metadata})
+// applyToPod applies metadata to a pod. An apply leaves the other managers of its fields as they are, where a patch of another type may
+// have the API server merge them, which the policy could not tell from a forgery.
+func applyToPod(ctx context.Context, c client.Client, namespace string, pod podRef, annotations, labels map[string]string, options ...client.PatchOption) error {
+	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace, Name: pod.name, UID: pod.uid, Annotations: annotations, Labels: labels}} // the answer without the spec
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	patch, err := json.Marshal(object)
 	if err != nil {
 		return err
 	}
-	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod}} // the answer without the spec
-	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-	return c.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), append(options, client.FieldOwner(v1alpha1.ManagedBy))...)
+	return c.Patch(ctx, object, client.RawPatch(types.ApplyPatchType, patch),
+		append(options, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)...)
 }
 
 // mayPatchPods reports whether the operator may list and patch the pods of a namespace.
@@ -128,11 +136,11 @@ const (
 // tryFence tries on a pod whether there is a fence: of two changes that differ in what no operator needs to do, the API server has to
 // accept the one and to deny the other. Only dry runs are sent. It returns the error of an API server that did not answer, or that
 // lets the operator patch no pods.
-func tryFence(ctx context.Context, c client.Client, namespace, pod string, at time.Time) (fence, error) {
-	err := patchPod(ctx, c, namespace, pod, toldAt(at), nil, client.DryRunAll)
+func tryFence(ctx context.Context, c client.Client, namespace string, pod podRef, at time.Time) (fence, error) {
+	err := applyToPod(ctx, c, namespace, pod, toldAt(at), nil, client.DryRunAll)
 	switch podOutcomeOf(err) {
 	case podTold:
-	case podUndecided, podForbidden:
+	case podUndecided:
 		return untried, err
 	default:
 		return untried, nil
@@ -141,7 +149,7 @@ func tryFence(ctx context.Context, c client.Client, namespace, pod string, at ti
 	both := toldAt(at)
 	maps.Copy(both, probe)
 	for _, more := range []struct{ annotations, labels map[string]string }{{both, nil}, {toldAt(at), probe}} {
-		err := patchPod(ctx, c, namespace, pod, more.annotations, more.labels, client.DryRunAll)
+		err := applyToPod(ctx, c, namespace, pod, more.annotations, more.labels, client.DryRunAll)
 		switch {
 		case err == nil:
 			return unfenced, nil
@@ -160,7 +168,7 @@ const (
 	podGone      podOutcome = "gone"
 	podFailed    podOutcome = "failed"
 	podForbidden podOutcome = "forbidden"
-	// podUndecided is tried again: the API server did not answer, or not yet.
+	// podUndecided is tried again: the API server did not answer, or not yet, or the right to patch pods is to be looked at again.
 	podUndecided podOutcome = ""
 )
 
@@ -174,23 +182,35 @@ func podOutcomeOf(err error) podOutcome {
 		return podTold
 	case isDenial(err) || isPolicyDenial(err):
 		return podFailed
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err), isReplaced(status):
 		return podGone
-	case isRBACDenial(err):
-		return podForbidden
-	case !answered, isDeadline(err), status.Code >= 500, status.Code == http.StatusTooManyRequests:
+	case !answered, isDeadline(err), isRBACDenial(err), status.Code >= 500, status.Code == http.StatusTooManyRequests:
 		return podUndecided
 	default:
 		return podFailed
 	}
 }
 
+// isReplaced reports whether an apply that names a UID met no object, or another one of the same name.
+func isReplaced(status metav1.Status) bool {
+	return status.Reason == metav1.StatusReasonConflict && byUID.MatchString(status.Message) || status.Details != nil &&
+		slices.ContainsFunc(status.Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
+}
+
+// errUnsent says that patches of other pods took all the time that there was.
+var errUnsent = errors.New("the patches of other pods took too long")
+
 // tellAll tells pods at the same time, a few at once, and returns the error of each.
-func tellAll(ctx context.Context, c client.Client, namespace string, pods []string, now func() time.Time) []error {
+func tellAll(ctx context.Context, c client.Client, namespace string, pods []podRef, now func() time.Time) []error {
 	errs, slots := make([]error, len(pods)), make(chan struct{}, podsAtOnce)
 	var running sync.WaitGroup
 	for i, pod := range pods {
 		slots <- struct{}{}
+		if ctx.Err() != nil {
+			errs[i] = errUnsent
+			<-slots
+			continue
+		}
 		running.Go(func() {
 			errs[i] = tellPod(ctx, c, namespace, pod, now())
 			<-slots
