@@ -217,8 +217,9 @@ type Target struct {
 	// With Prompt the operator sets the annotation
 	// auth.payu.in/token-written-at on those pods, so that the kubelet updates
 	// them within about two seconds. The platform team has to allow that
-	// (promptDelivery.enabled in the operator's Helm chart); the condition
-	// Delivered says whether it works.
+	// (promptDelivery.enabled in the operator's Helm chart, or the kustomize
+	// component config/prompt-delivery); the condition Delivered says whether it
+	// works.
 	// +optional
 	// +kubebuilder:default=Eventual
 	Delivery Delivery `json:"delivery,omitempty"`

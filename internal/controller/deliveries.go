@@ -90,7 +90,7 @@ func NewDeliveries(c client.Client, live client.Reader, clock clock.PassiveClock
 		pods: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "payu_token_deliveries_total",
 			Help: "Pods to be told of a new token, where spec.target.delivery is Prompt, by outcome: told, gone, failed, " +
-				"or forbidden (the operator may not patch pods, or nothing fences that right: once for each Secret).",
+				"or forbidden (the right to patch pods, or the policy that restricts it, is missing: once for each write of a Secret).",
 		}, []string{"outcome"}),
 		changed:  func([]types.NamespacedName) {},
 		queue:    workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](250*time.Millisecond, 8*time.Second)),

@@ -33,7 +33,10 @@ type result struct {
 	words                       string
 }
 
-const kubeletBrings = "the kubelet updates the file of such a pod within about two minutes"
+const (
+	kubeletBrings = "the kubelet updates the files of these pods within about two minutes"
+	untilThen     = "the kubelet updates the files of pods within about two minutes"
+)
 
 // failureOf returns why pods were not told, nil if all were.
 func (r *result) failureOf(n *notice) *failure {
@@ -105,14 +108,15 @@ func (s *survey) inOrder() []podRef {
 
 func deliveryForbidden(namespace string) *failure {
 	return &failure{reason: v1alpha1.ReasonDeliveryForbidden, message: fmt.Sprintf(
-		"The operator is not allowed to list and patch pods in namespace %q: set promptDelivery.enabled in its Helm chart, "+
-			"or add its kustomize component config/prompt-delivery; until then %s", namespace, kubeletBrings)}
+		"The operator is not allowed to list and patch pods in namespace %q: allow prompt delivery (promptDelivery.enabled of its Helm "+
+			"chart; with kustomize config/prompt-delivery, for single namespaces config/prompt-delivery/watched); until then %s", namespace, untilThen)}
 }
 
 func deliveryUnfenced(namespace string) *failure {
 	return &failure{reason: v1alpha1.ReasonDeliveryUnfenced, message: fmt.Sprintf(
-		"Nothing keeps the operator from changing more of the pods in namespace %q than one annotation, so that it changes none: "+
-			"install the ValidatingAdmissionPolicy of the Helm chart (promptDelivery.enabled) or of config/prompt-delivery; until then %s", namespace, kubeletBrings)}
+		"No ValidatingAdmissionPolicy keeps the operator from changing more of the pods in namespace %q than one annotation, so that it changes "+
+			"none: install the one of its Helm chart (promptDelivery) or of config/prompt-delivery/policy, with its binding and what that names; "+
+			"until then %s", namespace, untilThen)}
 }
 
 // endAll ends an attempt for all notices: with a failure, or to be repeated, if the API server gave another error than Forbidden.

@@ -105,6 +105,9 @@ var fileName = regexp.MustCompile(`^# (\S+\.yaml)\n`)
 func (s *shell) save(f fence) {
 	s.Helper()
 	if name := fileName.FindStringSubmatch(f.body); name != nil {
+		if strings.Contains(name[1], "/") { // config is a link to that of the repository
+			s.Fatalf("%s: name a file of the folder in which the reader works, not %s", f, name[1])
+		}
 		lab.Check(s.T, os.WriteFile(filepath.Join(s.dir, name[1]), []byte(f.body), 0o600))
 	}
 }

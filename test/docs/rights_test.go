@@ -31,21 +31,26 @@ func TestTheRightsAreOnTheirPage(t *testing.T) {
 	for _, rights := range documented {
 		slices.Sort(rights)
 	}
-	for source, pattern := range map[string]string{
-		"config/rbac": "config/rbac/*.yaml",
-		"the chart":   "test/manifests/testdata/default.golden.yaml", // test/manifests keeps it true
+	const golden = "test/manifests/testdata/" // test/manifests keeps it true
+	for source, patterns := range map[string][]string{
+		"config":    {"config/rbac/*.yaml", "config/prompt-delivery/role.yaml"},
+		"the chart": {golden + "default.golden.yaml", golden + "prompt.golden.yaml"},
 	} {
-		if diff := cmp.Diff(granted(t, pattern), documented); diff != "" {
+		if diff := cmp.Diff(granted(t, patterns...), documented); diff != "" {
 			t.Errorf("rights (-%s +docs/security.md):\n%s", source, diff)
 		}
 	}
 }
 
 // granted returns what each role of some files grants: "get secrets" and the like.
-func granted(t *testing.T, pattern string) map[string][]string {
+func granted(t *testing.T, patterns ...string) map[string][]string {
 	t.Helper()
+	var files []string
+	for _, pattern := range patterns {
+		files = append(files, lab.Must(filepath.Glob(filepath.Join(root, pattern)))(t)...)
+	}
 	rights := map[string][]string{}
-	for _, file := range lab.Must(filepath.Glob(filepath.Join(root, pattern)))(t) {
+	for _, file := range files {
 		content := lab.Must(os.ReadFile(file))(t)
 		documents := yaml.NewYAMLOrJSONDecoder(strings.NewReader(string(content)), 4096)
 		for {

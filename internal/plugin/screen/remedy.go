@@ -62,9 +62,9 @@ var remedies = map[string]string{
 	v1alpha1.ReasonTokenReused:     "Nothing: PayU issues a new token within seconds.",
 
 	v1alpha1.ReasonDeliveryForbidden: "Ask the platform team to let the operator list and patch pods in namespace {namespace}: promptDelivery.enabled of its Helm " +
-		"chart, or its component config/prompt-delivery. Until then " + kubeletBrings,
-	v1alpha1.ReasonDeliveryUnfenced: "Ask the platform team to install the ValidatingAdmissionPolicy of the operator's Helm chart (promptDelivery.enabled) or of " +
-		"config/prompt-delivery. Until then " + kubeletBrings + " To see which policies there are:",
+		"chart; with kustomize config/prompt-delivery, for single namespaces config/prompt-delivery/watched. Until then " + kubeletBrings,
+	v1alpha1.ReasonDeliveryUnfenced: "Ask the platform team to install the ValidatingAdmissionPolicy of the operator's Helm chart (promptDelivery) or of " +
+		"config/prompt-delivery/policy, with its binding and what that names. Until then " + kubeletBrings + " To see which there are:",
 	v1alpha1.ReasonDeliveryFailed: "Nothing about pods that were not told once: " + kubeletBrings + " If pods are not told at each renewal, fix what the " +
 		"condition Delivered names, such as an admission rule that refuses changes of pods.",
 
@@ -104,7 +104,7 @@ var commands = map[string]string{
 	v1alpha1.ReasonUnauthorizedClient:  refresh,
 	v1alpha1.ReasonTargetConflict:      "kubectl describe secret {target} -n {namespace}",
 	v1alpha1.ReasonSuspended:           "kubectl payutoken resume {name} -n {namespace}",
-	v1alpha1.ReasonDeliveryUnfenced:    "kubectl get validatingadmissionpolicies -l app.kubernetes.io/part-of=payu-token-operator",
+	v1alpha1.ReasonDeliveryUnfenced:    "kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings -l app.kubernetes.io/part-of=payu-token-operator",
 
 	reasonExpired: findOperator,
 	reasonOverdue: findOperator,
