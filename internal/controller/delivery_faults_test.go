@@ -78,7 +78,7 @@ func TestTheRefusalOfAnotherPolicyIsNoFence(t *testing.T) {
 	w.pod("z-older-than-the-policy")
 	w.await("the other policy", func(ctx context.Context) error {
 		if err := annotate(ctx, w.user, w.namespace, "z-older-than-the-policy", "x", "y", client.DryRunAll); !isPolicyDenial(err) {
-			return fmt.Errorf("%v", err)
+			return fmt.Errorf("it is not in force: %w", err)
 		}
 		return nil
 	})
@@ -342,7 +342,7 @@ func TestAWebhookThatIsDownForOnePodKeepsNoOtherFromBeingTold(t *testing.T) {
 	w.guardPods(t)
 	w.await("the webhook", func(ctx context.Context) error {
 		if err := annotate(ctx, w.user, w.namespace, "z-guarded", "x", "y", client.DryRunAll); !apierrors.IsInternalError(err) {
-			return fmt.Errorf("%v", err)
+			return fmt.Errorf("it is not in force: %w", err)
 		}
 		return nil
 	})

@@ -257,7 +257,7 @@ func TestTheFenceKeepsManagersAsTheyAre(t *testing.T) {
 		p = w.getPod(p.Name)
 		more := p.ManagedFields[0]
 		more.Time = ptr.To(metav1.NewTime(more.Time.Add(-time.Hour)))
-		more.FieldsV1 = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{"f:other":{},"f:app":{}}},"f:spec":{"f:activeDeadlineSeconds":{},"f:tolerations":{}}}`)}
+		more.FieldsV1 = metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:other":{},"f:app":{}}},"f:spec":{"f:activeDeadlineSeconds":{},"f:tolerations":{}}}`)
 		try(t, "older", "["+entry(p.ManagedFields[0])+","+entry(more)+"]")
 	})
 	t.Run("a manager that owns the annotation is given more", func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestTheFenceKeepsManagersAsTheyAre(t *testing.T) {
 		entries := []string{}
 		for _, m := range p.ManagedFields {
 			if m.Manager == "person" {
-				m.FieldsV1 = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:auth.payu.in/token-written-at":{}},"f:labels":{".":{},"f:by":{}}},"f:spec":{"f:activeDeadlineSeconds":{},"f:tolerations":{}}}`)}
+				m.FieldsV1 = metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:auth.payu.in/token-written-at":{}},"f:labels":{".":{},"f:by":{}}},"f:spec":{"f:activeDeadlineSeconds":{},"f:tolerations":{}}}`)
 			}
 			entries = append(entries, entry(m))
 		}
@@ -312,14 +312,6 @@ func TestTheFenceKeepsManagersAsTheyAre(t *testing.T) {
 		m := w.getPod("applies").ManagedFields[0]
 		m.Operation = metav1.ManagedFieldsOperationApply
 		try(t, "applies", "["+entry(m)+"]")
-	})
-	t.Run("selfLink", func(t *testing.T) {
-		w.pod("linked")
-		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"selfLink": "/evil", "annotations": {`+ours+`}}}`))
-		err := operator.Patch(w.ctx, &corev1.Pod{ObjectMeta: w.meta("linked")}, patch, client.FieldOwner(v1alpha1.ManagedBy))
-		if link := w.getPod("linked").SelfLink; link != "" {
-			t.Errorf("set to %q (%v)", link, err)
-		}
 	})
 }
 
