@@ -103,8 +103,8 @@ func (o *checkOptions) complete(names []string) error {
 	case o.timeout <= 0:
 		return errors.New("--token-request-timeout must be greater than 0")
 	}
-	if o.cluster, o.offline = o.connect(); o.offline != nil && len(names) > 0 {
-		return o.offline
+	if o.cluster, o.offline = o.connect(); o.offline != nil && (len(names) > 0 || *o.kube.Context != "") {
+		return o.offline // a cluster was meant
 	}
 	return o.newClient()
 }
@@ -160,13 +160,14 @@ func (o *checkOptions) try(ctx context.Context, s subject) (well bool, err error
 	}
 	fits := o.tryTemplate(token)
 	fits = o.tryMetadata(token) && fits
+	fits = o.tryTarget(ctx, token) && fits
 	o.tryScopes(token)
 	credentials, good, err := o.tryCredentials(ctx, token)
 	if !good || err != nil {
 		return false, err
 	}
 	if !fits { // a token would be issued, and perhaps another one revoked, for nothing
-		o.step(screen.Note, "PayU", "not asked: correct the manifest first")
+		o.step(screen.Note, "PayU", "not asked: correct what is wrong first")
 		return false, nil
 	}
 	return o.tryPayU(ctx, token, credentials)

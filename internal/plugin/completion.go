@@ -57,8 +57,11 @@ The other subcommands are for kubectl-payutoken when you run it by that name.`
 			continue
 		}
 		formats := []string{"json", "yaml", "name"}
-		if command.Name() == "list" {
+		switch command.Name() {
+		case "list":
 			formats = append(formats, "wide")
+		case "status":
+			formats = []string{"json", "yaml"}
 		}
 		completeFlag(command, "output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	}

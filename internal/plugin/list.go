@@ -19,6 +19,7 @@ type listOptions struct {
 	*plugin
 	selection
 	watch   bool
+	bare    bool // without heads
 	columns screen.Columns
 	print   *genericclioptions.PrintFlags
 	printer printers.ResourcePrinter // nil: a table
@@ -27,8 +28,9 @@ type listOptions struct {
 func (p *plugin) list() *cobra.Command {
 	o := &listOptions{plugin: p, print: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme)}
 	command := &cobra.Command{
-		Use:   "list",
-		Short: "List PayUTokens, the worst first",
+		Use:        "list",
+		SuggestFor: []string{"get", "ls"},
+		Short:      "List PayUTokens, the worst first",
 		Long: `List PayUTokens, the worst first, then by expiry.
 
 LIFETIME shows how much of the token's lifetime has passed; the line in it marks the renewal. REASON is the reason of the
@@ -41,6 +43,7 @@ deciding condition or, if the clock shows more than the status, one of: Expired,
 		RunE: func(command *cobra.Command, _ []string) error { return o.run(command.Context()) },
 	}
 	o.addSelector(command)
+	command.Flags().BoolVar(&o.bare, "no-headers", false, "without the line of headers")
 	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "keep the list up to date")
 	addPrintFlags(command, o.print)
 	command.Flag("output").Usage = strings.Replace(command.Flag("output").Usage, "(", "(wide, ", 1)
@@ -70,7 +73,16 @@ func (o *listOptions) run(ctx context.Context) error {
 		_, err := fmt.Fprintf(o.ErrOut, "There is no PayUToken %s.\n", o.where(c))
 		return err
 	}
-	return o.show(screen.List(list.Items, o.Clock.Now(), o.columns))
+	return o.show(o.table(list.Items))
+}
+
+// table shows PayUTokens, with headers or without.
+func (o *listOptions) table(tokens []v1alpha1.PayUToken) screen.Page {
+	page := screen.List(tokens, o.Clock.Now(), o.columns)
+	if o.bare {
+		return page.Without(1)
+	}
+	return page
 }
 
 // complete validates the flags.
@@ -137,7 +149,7 @@ func (o *listOptions) printChanges(feed *feed, seen map[types.UID]string) error 
 		if seen[tokens[i].UID] == tokens[i].ResourceVersion {
 			continue
 		}
-		if len(seen) == 0 && o.printer == nil {
+		if len(seen) == 0 && o.printer == nil && !o.bare {
 			fmt.Fprintf(o.Out, "%s\n", lines[0])
 		}
 		seen[tokens[i].UID] = tokens[i].ResourceVersion
@@ -167,6 +179,7 @@ func (o *listOptions) draw(ctx context.Context, feed *feed) error {
 		tokens := feed.tokens()
 		screen.Sort(tokens, o.Clock.Now())
 		width, height := o.Terminal.Size()
+		o.columns.Width = width
 		page := screen.Live(tokens, o.Clock.Now(), o.columns, trouble, height-1)
 		lines := page.Render(screen.Style{Colour: o.colour(), Width: width})
 		fmt.Fprintf(o.Out, "%s%s%s\n%s", homeCursor, strings.Join(lines, clearLine+"\n"), clearLine, clearBelow)

@@ -91,7 +91,7 @@ func TestCheckRefusesMetadataThatNoSecretCanHave(t *testing.T) {
 			got.want(t, 0, "✓ PayU")
 			continue
 		}
-		got.want(t, 2, "✓ schema       accepted by the API server", want, "! PayU         not asked: correct the manifest first")
+		got.want(t, 2, "✓ schema       accepted by the API server", want, "! PayU         not asked: correct what is wrong first")
 	}
 	s.check(server, "-f", s.file("links.yaml", manifest+"  target: {template: {data: {t: x}}}\n"), "--from-env-file", env).want(t, 2, "✗ template     TemplateInvalid")
 	if n := server.Counters().Total(); n != 2 {

@@ -84,9 +84,10 @@ const help = `Inspect, check and refresh PayUTokens.
 A PayUToken keeps a PayU access token in a Secret: see https://github.com/payu-token-operator/payu-token-operator.
 
 Exit codes:
-  0    success; status, refresh --wait and check found no problem
+  0    success; status, wait, refresh --wait and check found no problem
   1    failure: bad flags, no such PayUToken, no permission, no response, ...
-  2    a problem was found: no valid token (status), no new token (refresh --wait), a manifest or client that does not work (check)
+  2    a problem was found: no valid token (status), none without a person's help (wait), no new token (refresh --wait), a manifest
+       or client that does not work (check)
   3    no result within --timeout
   130  interrupted`
 
@@ -102,7 +103,9 @@ func (p *plugin) root() *cobra.Command {
 		SilenceUsage:  true,
 
 		SuggestionsMinimumDistance: 2,
+		Version:                    p.VersionText,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.ErrOut)
@@ -110,7 +113,7 @@ func (p *plugin) root() *cobra.Command {
 		return fmt.Errorf("%w (%s --help explains the flags)", err, command.CommandPath())
 	})
 	p.addClusterFlags(root)
-	root.AddCommand(p.list(), p.status(), p.refresh(), p.suspend(), p.resume(), p.check(), p.create(), p.version())
+	root.AddCommand(p.list(), p.status(), p.wait(), p.refresh(), p.suspend(), p.resume(), p.check(), p.create(), p.version())
 	p.addCompletion(root)
 	return root
 }
@@ -132,6 +135,6 @@ func (p *plugin) addClusterFlags(root *cobra.Command) {
 	p.kube.CacheDir = nil // nothing is cached on disk
 	flags := root.PersistentFlags()
 	p.kube.AddFlags(flags)
-	shown := []string{"namespace", "context", "kubeconfig"}
+	shown := []string{"namespace", "context", "kubeconfig", "as", "token", "server"}
 	flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
 }

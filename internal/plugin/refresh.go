@@ -24,8 +24,9 @@ type refreshOptions struct {
 func (p *plugin) refresh() *cobra.Command {
 	o := &refreshOptions{edit: p.newEdit()}
 	command := &cobra.Command{
-		Use:   "refresh (NAME... | -l LABELS | --all)",
-		Short: "Request new tokens now",
+		Use:        "refresh (NAME... | -l LABELS | --all)",
+		SuggestFor: []string{"renew", "rotate"},
+		Short:      "Request new tokens now",
 		Long: `Request new tokens now, with the annotation ` + v1alpha1.AnnotationRefreshRequestedAt + `.
 
 With --wait, wait for the results: the exit code is 2 if a PayUToken got no new token, and 3 if one has no result within
@@ -33,7 +34,12 @@ With --wait, wait for the results: the exit code is 2 if a PayUToken got no new 
 		Example: `  kubectl payutoken refresh payment-links --wait
   kubectl payutoken refresh --all -A`,
 		ValidArgsFunction: p.completeNames,
-		RunE:              func(command *cobra.Command, args []string) error { return o.run(command.Context(), args) },
+		RunE: func(command *cobra.Command, args []string) error {
+			if command.Flags().Changed("timeout") && !o.wait {
+				return errors.New("--timeout has no meaning without --wait: add --wait")
+			}
+			return o.run(command.Context(), args)
+		},
 	}
 	o.addFlags(command)
 	command.Flags().BoolVar(&o.wait, "wait", false, "wait until the operator has handled the request, and print the result")
@@ -51,7 +57,7 @@ func (o *refreshOptions) run(ctx context.Context, names []string) error {
 	}
 	asked, err := o.ask(ctx, c, tokens)
 	if err == nil && o.wait && len(asked) > 0 {
-		err = o.await(ctx, c, asked)
+		err = (&waiter{edit: o.edit, timeout: o.timeout, outcome: o.outcome}).await(ctx, c, asked)
 	}
 	if err == nil && len(asked) < len(tokens) {
 		return exitFailed
@@ -84,98 +90,19 @@ func (o *refreshOptions) ask(ctx context.Context, c *cluster, tokens []v1alpha1.
 	return asked, nil
 }
 
-// await prints the result of each request as soon as it is known.
-func (o *refreshOptions) await(ctx context.Context, c *cluster, waiting []*v1alpha1.PayUToken) error {
-	within, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	feed, err := c.follow(within, o.options(c)...)
-	switch {
-	case err != nil && within.Err() != nil:
-		return o.giveUp(ctx, nil, waiting)
-	case err != nil:
-		return err
-	}
-	failed := false
-	for {
-		var bad bool
-		waiting, bad = o.report(feed, waiting)
-		failed = failed || bad
-		switch {
-		case len(waiting) == 0 && failed:
-			return exitNotWell
-		case len(waiting) == 0:
-			return nil
-		}
-		select {
-		case <-feed.changed:
-		case err := <-feed.trouble:
-			if isFinal(err) {
-				return err
-			}
-		case <-within.Done():
-			return o.giveUp(ctx, feed, waiting)
-		}
-	}
-}
-
-// report prints the results of requests, and returns the requests that are still open.
-func (o *refreshOptions) report(feed *feed, waiting []*v1alpha1.PayUToken) (open []*v1alpha1.PayUToken, failed bool) {
-	for _, token := range waiting {
-		done, err := o.outcome(feed, token)
-		if err != nil {
-			o.complain(err)
-			failed = true
-		}
-		if !done {
-			open = append(open, token)
-		}
-	}
-	return open, failed
-}
-
-// giveUp says why there may be no result, unless the user interrupted. The feed may be nil.
-func (o *refreshOptions) giveUp(ctx context.Context, feed *feed, waiting []*v1alpha1.PayUToken) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	for _, token := range waiting {
-		o.complain(fmt.Errorf("no result for %s within %s: %s", o.named(token), o.timeout, excuse(feed, token)))
-	}
-	return exitTimedOut
-}
-
 // outcome reports whether the request was handled, and prints the result or returns it as an error.
-func (o *refreshOptions) outcome(feed *feed, token *v1alpha1.PayUToken) (done bool, err error) {
-	now := feed.token(token)
-	switch {
-	case now == nil:
-		return true, fmt.Errorf("%s was deleted", o.named(token))
-	case now.Status.LastHandledRefreshAt != o.request:
+func (o *refreshOptions) outcome(now *v1alpha1.PayUToken) (done bool, err error) {
+	if now.Status.LastHandledRefreshAt != o.request {
 		return false, nil
 	}
 	switch c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionRefreshed); {
 	case c == nil: // the operator always sets it
 		return false, nil
 	case c.Status != metav1.ConditionTrue:
-		return true, fmt.Errorf("%s got no new token: %s: %s", o.named(token), c.Reason, c.Message)
+		return true, fmt.Errorf("%s got no new token: %s: %s", o.named(now), c.Reason, c.Message)
 	case c.Reason == v1alpha1.ReasonTokenReused:
 		return true, o.say(now, "unchanged: "+c.Message)
 	default:
 		return true, o.say(now, "refreshed")
 	}
-}
-
-// excuse says why there may be no result yet.
-func excuse(feed *feed, token *v1alpha1.PayUToken) string {
-	now := token
-	if feed != nil {
-		now = feed.token(token)
-	}
-	if now == nil {
-		return "it was deleted"
-	}
-	if c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionRefreshed); c != nil && c.Status == metav1.ConditionFalse {
-		return fmt.Sprintf("%s: %s", c.Reason, c.Message)
-	}
-	return fmt.Sprintf("check that the operator runs, and watches namespace %q", token.Namespace)
 }

@@ -3,7 +3,9 @@ package plugin
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -12,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
@@ -25,9 +28,11 @@ const (
 )
 
 func (p *plugin) status() *cobra.Command {
-	return &cobra.Command{
-		Use:   "status NAME",
-		Short: "Explain the state of one PayUToken, and what to do about it",
+	output := ""
+	command := &cobra.Command{
+		Use:        "status NAME",
+		SuggestFor: []string{"describe", "events", "show", "explain"},
+		Short:      "Explain the state of one PayUToken, and what to do about it",
 		Long: `Explain the state of one PayUToken: what it requests, what its Secret holds (names, never values), when the token was
 fetched, expires and is renewed, which pods use it and whether renewals reach them, what happened, and what to do about a
 problem.
@@ -36,8 +41,12 @@ The exit code is 2 if there is no valid token.`,
 		Example:           "  kubectl payutoken status payment-links -n shop",
 		Args:              oneName,
 		ValidArgsFunction: p.completeName,
-		RunE:              func(command *cobra.Command, args []string) error { return p.runStatus(command.Context(), args[0]) },
+		RunE: func(command *cobra.Command, args []string) error {
+			return p.runStatus(command.Context(), args[0], output)
+		},
 	}
+	command.Flags().StringVarP(&output, "output", "o", "", "json or yaml, for programs")
+	return command
 }
 
 func oneName(_ *cobra.Command, args []string) error {
@@ -47,10 +56,14 @@ func oneName(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func (p *plugin) runStatus(ctx context.Context, arg string) error {
+func (p *plugin) runStatus(ctx context.Context, arg, output string) error {
 	name, err := nameIn(arg)
 	if err != nil {
 		return err
+	}
+	encode, known := encodings[output]
+	if !known {
+		return fmt.Errorf("-o %s: status has the formats json and yaml", output)
 	}
 	c, err := p.connect()
 	if err != nil {
@@ -64,19 +77,44 @@ func (p *plugin) runStatus(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
-	width := widest
-	if p.Terminal != nil {
-		columns, _ := p.Terminal.Size()
-		width = min(width, columns)
-	}
 	now := p.Clock.Now()
-	if err := p.show(screen.Status(report, now, width)); err != nil {
+	if encode == nil {
+		err = p.show(screen.Status(report, now, p.width()))
+	} else {
+		err = p.showEncoded(screen.Summarize(report, now), encode)
+	}
+	if err != nil {
 		return err
 	}
 	if !screen.Judge(token, now).Valid {
 		return exitNotWell
 	}
 	return nil
+}
+
+// encodings are the formats for programs.
+var encodings = map[string]func(any) ([]byte, error){"": nil, "json": marshalJSON, "yaml": yaml.Marshal}
+
+func marshalJSON(o any) ([]byte, error) {
+	content, err := json.MarshalIndent(o, "", "    ")
+	return append(content, '\n'), err
+}
+
+func (p *plugin) showEncoded(o any, encode func(any) ([]byte, error)) error {
+	content, err := encode(o)
+	if err == nil {
+		_, err = p.Out.Write(content)
+	}
+	return err
+}
+
+// width is that of prose.
+func (p *plugin) width() int {
+	if p.Terminal == nil {
+		return widest
+	}
+	columns, _ := p.Terminal.Size()
+	return min(widest, columns)
 }
 
 // report gathers what is known about a PayUToken. It leaves out what the user is not allowed to read.
@@ -94,21 +132,47 @@ func (c *cluster) report(ctx context.Context, token *v1alpha1.PayUToken) (screen
 			report.Unseen[part] = explain(err)
 		}
 	}
-	report.CredentialsAreATarget = c.isTarget(ctx, token.Namespace, string(token.Spec.CredentialsSecretRef.Name))
+	c.gatherCredentials(ctx, &report)
 	return report, ctx.Err()
 }
 
-// isTarget reports whether a Secret holds, or is to hold, a token. Whoever may not see that may not write the Secret either,
-// and the operator's message still tells.
-func (c *cluster) isTarget(ctx context.Context, namespace, name string) bool {
-	secret := &metav1.PartialObjectMetadata{} // no values
+// gatherCredentials finds what the credentials Secret is, without its values. Whoever may not see that may not write the Secret
+// either, and the operator's message still tells.
+func (c *cluster) gatherCredentials(ctx context.Context, report *screen.Report) {
+	namespace, name := report.Token.Namespace, string(report.Token.Spec.CredentialsSecretRef.Name)
+	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); err == nil && target.IsWritten(secret) {
-		return true
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); err == nil {
+		report.CredentialsExist, report.CredentialsFrom = true, toolOf(secret)
+		report.CredentialsAreATarget = target.IsWritten(secret)
 	}
 	tokens := &v1alpha1.PayUTokenList{}
 	_ = c.List(ctx, tokens, client.InNamespace(namespace))
-	return slices.ContainsFunc(tokens.Items, func(t v1alpha1.PayUToken) bool { return t.TargetName() == name })
+	if slices.ContainsFunc(tokens.Items, func(t v1alpha1.PayUToken) bool { return t.TargetName() == name }) {
+		report.CredentialsAreATarget = true
+	}
+}
+
+// toolOf returns which tool makes an object and would undo what others write to it, empty if none can be seen.
+func toolOf(object metav1.Object) string {
+	owners := map[string]string{"ExternalSecret": "External Secrets", "SealedSecret": "Sealed Secrets", "VaultStaticSecret": "Vault Secrets Operator"}
+	for _, owner := range object.GetOwnerReferences() {
+		if tool := owners[owner.Kind]; tool != "" {
+			return tool
+		}
+	}
+	for _, mark := range []struct{ key, tool string }{
+		{"reconcile.external-secrets.io/managed", "External Secrets"},
+		{"kustomize.toolkit.fluxcd.io/name", "Flux"},
+		{"helm.toolkit.fluxcd.io/name", "Flux"},
+		{"argocd.argoproj.io/tracking-id", "Argo CD"},
+		{"meta.helm.sh/release-name", "Helm"},
+	} {
+		if object.GetLabels()[mark.key] != "" || object.GetAnnotations()[mark.key] != "" {
+			return mark.tool
+		}
+	}
+	return ""
 }
 
 // gatherSecret reads the target Secret. It drops the values.

@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -10,8 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
+	"github.com/payu-token-operator/payu-token-operator/internal/plugin/screen"
 )
 
 const accessToken = "4c1f6a-an-access-token"
@@ -100,6 +103,30 @@ func TestStatusOfDelivery(t *testing.T) {
 		client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"`+v1alpha1.AnnotationTokenWrittenAt+`": "`+at+`"}}}`))))
 	s.run("status", "links").want(t, 0, "pod shop-1  app  directory  /var/run/payu  told of this token 3m ago\n",
 		"What to do\n  Nothing about pods that were not told once", "Delivered  False  DeliveryFailed")
+}
+
+// A program gets what a person sees, without values.
+func TestStatusForPrograms(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.targetOf(s.create("links", s.ready(54*time.Minute)))
+	s.pod("shop-1", "links")
+	for format, decode := range map[string]func([]byte, any) error{"json": json.Unmarshal, "yaml": func(b []byte, o any) error { return yaml.UnmarshalStrict(b, o) }} {
+		got := s.run("status", "links", "-o", format)
+		got.want(t, 0)
+		var summary screen.Summary
+		if err := decode([]byte(got.stdout), &summary); err != nil {
+			t.Fatalf("%s: %v\n%s", format, err, got.stdout)
+		}
+		if !summary.Ready || summary.Reason != v1alpha1.ReasonTokenValid || len(summary.Secret.Keys) != 4 || len(summary.Uses) != 2 ||
+			summary.Uses[0].Renewal != "renewed within about two minutes" || summary.ExpiresAt == nil {
+			t.Errorf("%s: %+v", format, summary)
+		}
+		s.wantHidden(got, accessToken)
+	}
+	s.create("other", s.refused(v1alpha1.ReasonInvalidScope, "PayU answered invalid_scope"))
+	got := s.run("status", "other", "-o", "json")
+	got.want(t, 2, `"ready": false`, `"reason": "InvalidScope"`, `"command": "kubectl payutoken refresh other -n `+s.namespace+`"`)
 }
 
 func TestStatusOfTrouble(t *testing.T) {

@@ -2,6 +2,7 @@ package screen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,14 +11,38 @@ import (
 	"github.com/payu-token-operator/payu-token-operator/api/v1alpha1"
 )
 
-const listBar = 20
+const (
+	listBar  = 20
+	lifetime = "LIFETIME" // the head over the bars
+)
 
 // Columns selects additional columns of a list.
-type Columns struct{ Namespace, Wide bool }
+type Columns struct {
+	Namespace, Wide bool
+	// Width is that of the screen, 0 if there is none: the bars give way, so that times are not cut off.
+	Width int
+}
 
 // List shows PayUTokens in the given order, one per line.
 func List(tokens []v1alpha1.PayUToken, now time.Time, columns Columns) Page {
-	heads := []string{"NAME", "ENVIRONMENT", "READY", "REASON", "LIFETIME", "EXPIRES", "RENEWAL"}
+	page := list(tokens, now, columns, listBar)
+	over := page.width() - columns.Width
+	switch {
+	case columns.Width == 0 || over <= 0:
+		return page
+	case listBar-over >= len(lifetime):
+		return list(tokens, now, columns, listBar-over)
+	default:
+		return list(tokens, now, columns, 0)
+	}
+}
+
+// list shows PayUTokens with bars of so many characters, or with none.
+func list(tokens []v1alpha1.PayUToken, now time.Time, columns Columns, cells int) Page {
+	heads := []string{"NAME", "ENVIRONMENT", "READY", "REASON", lifetime, "EXPIRES", "RENEWAL"}
+	if cells == 0 {
+		heads = slices.DeleteFunc(heads, func(head string) bool { return head == lifetime })
+	}
 	if columns.Namespace {
 		heads = append([]string{"NAMESPACE"}, heads...)
 	}
@@ -26,12 +51,12 @@ func List(tokens []v1alpha1.PayUToken, now time.Time, columns Columns) Page {
 	}
 	rows := make([][]text, len(tokens))
 	for i := range tokens {
-		rows[i] = row(&tokens[i], now, columns)
+		rows[i] = row(&tokens[i], now, columns, cells)
 	}
 	return table(heads, rows)
 }
 
-func row(t *v1alpha1.PayUToken, now time.Time, columns Columns) []text {
+func row(t *v1alpha1.PayUToken, now time.Time, columns Columns, barCells int) []text {
 	verdict := Judge(t, now)
 	c := verdict.colour()
 	expires := "-"
@@ -43,10 +68,11 @@ func row(t *v1alpha1.PayUToken, now time.Time, columns Columns) []text {
 		in(plain, string(t.Spec.Environment)),
 		in(c, verdict.ready()),
 		in(c, verdict.Reason),
-		bar(t, now, c, listBar),
-		in(plain, expires),
-		in(plain, renewal(t, now)),
 	}
+	if barCells > 0 {
+		cells = append(cells, bar(t, now, c, barCells))
+	}
+	cells = append(cells, in(plain, expires), in(plain, renewal(t, now)))
 	if columns.Namespace {
 		cells = append([]text{in(plain, t.Namespace)}, cells...)
 	}

@@ -52,6 +52,17 @@ type Page struct{ lines []text }
 // Lines counts the lines.
 func (p Page) Lines() int { return len(p.lines) }
 
+// Without returns the page without its first lines.
+func (p Page) Without(lines int) Page { return Page{p.lines[min(lines, len(p.lines)):]} }
+
+// width is the length of the longest line.
+func (p Page) width() (n int) {
+	for _, line := range p.lines {
+		n = max(n, line.width())
+	}
+	return n
+}
+
 func (p *Page) add(parts ...text) {
 	var line text
 	for _, part := range parts {

@@ -82,8 +82,11 @@ const (
 const (
 	// nameCredentials replaces the advice to write credentials into what is a token's Secret: pods mount that.
 	nameCredentials = "Name the Secret with the client ID and client secret in spec.credentialsSecretRef.name."
-	labelIt         = "If Secret {credentials} holds the client ID and client secret issued by PayU, label it: the operator tries again at once."
-	fromFile        = " To write it from a file payu.env with the lines {id}=… and {secret}=…:"
+	madeByATool     = "{tool} makes Secret {credentials}, and undoes what others write to it: have it write the keys {id} and {secret}, with the values " +
+		"issued by PayU, there. The operator tries again at once."
+	addKeys  = "Add the keys {id} and {secret} to Secret {credentials}: the operator tries again at once."
+	labelIt  = "If Secret {credentials} holds the client ID and client secret issued by PayU, label it: the operator tries again at once."
+	fromFile = " To write it from a file payu.env with the lines {id}=… and {secret}=…:"
 
 	label            = "kubectl label secret {credentials} -n {namespace} --overwrite " + v1alpha1.LabelCredentials + "=true"
 	writeCredentials = "kubectl create secret generic {credentials} -n {namespace} --from-env-file=payu.env --dry-run=client -o yaml | kubectl apply -f -"
@@ -154,6 +157,10 @@ func adviceOn(r Report, v Verdict) (words, command string) {
 		return strings.TrimSpace(cause + " " + nameCredentials), ""
 	case strings.Contains(v.Message, lacksLabel):
 		return labelIt, label
+	case command == writeCredentials && r.CredentialsFrom != "":
+		return strings.TrimSpace(cause + " " + strings.ReplaceAll(madeByATool, "{tool}", r.CredentialsFrom)), ""
+	case v.Reason == v1alpha1.ReasonCredentialsNotFound && r.CredentialsExist:
+		return addKeys + fromFile, command
 	case command == writeCredentials:
 		return words + fromFile, command
 	case remedies[v.Reason] == retries && !v.Valid: // it may revoke a valid token

@@ -201,6 +201,22 @@ func TestLive(t *testing.T) {
 	golden(t, "live-empty", screen.Live(nil, now, screen.Columns{}, "", 24).String())
 }
 
+// The bars give way where a screen is narrow, so that no time is cut off.
+func TestBarsGiveWay(t *testing.T) {
+	list := tokens()
+	screen.Sort(list, now)
+	for width, bars := range map[int]bool{200: true, 90: true, 60: false} {
+		page := screen.List(list, now, screen.Columns{Width: width})
+		head, _, _ := strings.Cut(page.String(), "\n")
+		if strings.Contains(head, "LIFETIME") != bars {
+			t.Errorf("at %d characters:\n%s", width, page)
+		}
+		if shown := strings.Join(page.Render(screen.Style{Width: width}), "\n"); width >= 90 && shown != page.String() {
+			t.Errorf("cut off at %d characters:\n%s", width, shown)
+		}
+	}
+}
+
 func TestNoLineIsWiderThanTheScreen(t *testing.T) {
 	list := tokens()
 	for width := 1; width < 150; width++ {

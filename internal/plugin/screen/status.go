@@ -18,6 +18,10 @@ type Report struct {
 	Secret Secret
 	// CredentialsAreATarget is true if the Secret that the PayUToken names for its credentials holds, or is to hold, a token.
 	CredentialsAreATarget bool
+	// CredentialsExist is true if the Secret that the PayUToken names for its credentials exists; CredentialsFrom is the tool that
+	// makes it, empty if it is made by hand, for all that one can see.
+	CredentialsExist bool
+	CredentialsFrom  string
 	// Uses are the containers that use the Secret.
 	Uses []Use
 	// Events are the events of the PayUToken, the last one first.
