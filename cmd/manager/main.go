@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -191,7 +192,7 @@ func newManager(config *rest.Config, o options, payuClient *payu.Client) (ctrl.M
 		return nil, err
 	}
 	metrics.Registry.MustRegister(controller.TokenCollector{Tokens: mgr.GetCache(), Clock: clock.RealClock{}}, namespaces)
-	return mgr, addProbes(mgr, reconciler)
+	return mgr, addProbes(mgr, reconciler, o)
 }
 
 func managerOptions(o options) manager.Options {
@@ -223,11 +224,11 @@ func managerOptions(o options) manager.Options {
 
 // addProbes serves /healthz, which fails if reconciliation is stuck, and /readyz, which succeeds once each watched namespace's
 // cache is filled or known to be down.
-func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler) error {
+func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler, o options) error {
 	if err := mgr.AddHealthzCheck("overdue", reconciler.Healthy); err != nil {
 		return err
 	}
-	var ready readiness
+	ready := readiness{options: o}
 	if err := mgr.Add(&ready); err != nil {
 		return err
 	}
@@ -235,10 +236,19 @@ func addProbes(mgr ctrl.Manager, reconciler *controller.Reconciler) error {
 }
 
 // readiness is a Runnable that the manager starts once its cache has synced, on the leader and on standbys.
-type readiness struct{ reached atomic.Bool }
+type readiness struct {
+	options
+	reached atomic.Bool
+}
 
 func (r *readiness) Start(context.Context) error {
 	r.reached.Store(true)
+	watched := "all"
+	if len(r.watchNamespaces) > 0 {
+		watched = strings.Join(r.watchNamespaces, ",")
+	}
+	ctrl.Log.Info("Ready", "namespaces", watched, "payUTokens", cmp.Or(r.watchLabelSelector, "all"),
+		"test", r.testBaseURL, "production", r.productionBaseURL)
 	return nil
 }
 

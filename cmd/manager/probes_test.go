@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,11 @@ func TestTheProbesAnswer(t *testing.T) {
 	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/readyz/caches": http.StatusOK, "/healthz/overdue": http.StatusOK, "/metrics": http.StatusNotFound} {
 		if status, body := o.probe(path); status != want {
 			t.Errorf("%s: %d %s, want %d", path, status, body, want)
+		}
+	}
+	for _, word := range []string{`"msg":"Ready"`, `"namespaces":"` + s.Namespace + `"`, `"payUTokens":"all"`, `"production":"https://accounts.payu.in"`} {
+		if !strings.Contains(o.Log.Text(), word) {
+			t.Errorf("the log does not say %s", word)
 		}
 	}
 }

@@ -55,9 +55,9 @@ func (t *tour) startOperator() {
 	defer log.Close()
 	start := time.Now()
 	t.operator = &lab.Operator{Stderr: log}
-	lab.Check(t, t.operator.Start(account.Kubeconfig, "--test-base-url="+t.simulator.URL, "--ca-file="+t.simulator.CAFile, "--propagation-margin=2s"))
+	lab.Check(t, t.operator.Start(account.Kubeconfig, "--test-base-url="+t.simulator.URL, "--production-base-url="+t.simulator.URL, "--ca-file="+t.simulator.CAFile, "--propagation-margin=2s"))
 	t.attend("operator", t.operator.Process)
-	t.say("There is no node for its Deployment, so cmd/manager runs here, with only that RBAC.\n--test-base-url and --ca-file point it to the simulator.")
+	t.say("There is no node for its Deployment, so cmd/manager runs here, with only that RBAC.\n--test-base-url, --production-base-url and --ca-file point it to the simulator.")
 	lab.Check(t, t.operator.AwaitReady(t.Context()))
 	t.saw("ready after %s", rounded(time.Since(start)))
 }

@@ -198,6 +198,7 @@ func (t *tour) keepRunning() error {
 	t.command(`curl -X PATCH -d '{"mode":"reuse"}' ` + admin + "/admin/settings")
 	t.command(`curl -d '{"error":"server_error","times":2}' ` + admin + "/admin/faults")
 	t.command("curl " + admin + "/admin/counters")
+	t.say("\nPayUTokens of both environments get tokens of the simulator. There is no garbage collector here: a PayUToken that you delete\nleaves its Secret.")
 	t.say("\n%s", table([][]string{
 		{"simulator", t.simulator.URL + "   (CA: " + t.simulator.CAFile + ")"},
 		{"its admin API", admin + "/admin"},
