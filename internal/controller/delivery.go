@@ -74,23 +74,40 @@ func (d *Deliveries) attempt(ctx context.Context, namespace string, notices []*n
 			return d.endAll(s, deliveryForbidden(namespace), err)
 		case found == unfenced:
 			return d.endAll(s, deliveryUnfenced(namespace), nil)
-		case found == fenced:
-			d.setSafe(namespace, true)
+		case found == untried:
+			return s.postponed()
 		}
+		d.setSafe(namespace, true)
 	}
 	d.tell(ctx, namespace, s)
 	return s.results
 }
 
-// findFence tries the fence on one pod after the other until one shows whether it is there. If none does, nothing can be told, either.
+// findFence tries the fence on one pod after the other until one shows whether it is there: on those that are to be told, and on others.
+// Those that do not show it come last in the next attempt.
 func (d *Deliveries) findFence(ctx context.Context, namespace string, s *survey) (fence, error) {
-	pods := append(s.inOrder(), s.others...)
-	for _, pod := range pods[:min(len(pods), fenceTries)] {
+	wanted := s.inOrder()
+	for _, pod := range append(wanted[:min(len(wanted), fenceTries)], s.others...) {
 		if found, err := tryFence(ctx, d.client, namespace, pod, d.clock.Now()); err != nil || found != untried {
 			return found, err
 		}
+		for _, n := range s.wants[pod] {
+			n.tried[pod] = tried{outcome: podUndecided}
+		}
 	}
 	return untried, nil
+}
+
+// postponed leaves the pods that are to be told for another attempt: no pod shows whether the fence is there.
+func (s *survey) postponed() map[*notice]*result {
+	for _, notices := range s.wants {
+		for _, n := range notices {
+			r := s.results[n]
+			r.undecided++
+			r.words = "no pod shows whether the policy that restricts the operator is in force"
+		}
+	}
+	return s.results
 }
 
 // inOrder returns the pods that are to be told: those whose patch did not end before come last.

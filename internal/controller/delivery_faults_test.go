@@ -91,6 +91,30 @@ func TestTheRefusalOfAnotherPolicyIsNoFence(t *testing.T) {
 	}
 }
 
+func TestPodsThatDoNotShowTheFenceAreNotTold(t *testing.T) {
+	t.Parallel()
+	w, _ := newUnfencedWorld(t)
+	w.denyPods(t, "object.metadata.name == 'last' || !has(object.metadata.annotations)")
+	for i := range fenceTries + 1 {
+		w.pod(fmt.Sprint("first-", i), mounting("links"))
+	}
+	w.pod("last", mounting("links"))
+	w.await("the other policy", func(ctx context.Context) error {
+		if err := annotate(ctx, w.user, w.namespace, "first-0", "x", "y", client.DryRunAll); !isPolicyDenial(err) {
+			return fmt.Errorf("it is not in force: %w", err)
+		}
+		return nil
+	})
+	w.create("links", prompt)
+	w.run()
+	if told := w.told("last"); told != "" {
+		t.Errorf("a pod was told at %s, and no pod has shown the fence", told)
+	}
+	w.operator.Deliveries.serve(w.ctx, w.namespace) // the next attempt begins with others
+	w.run()
+	w.expectDelivered("links", "False/DeliveryUnfenced")
+}
+
 func TestAPodThatIsFullKeepsNoOtherFromBeingTold(t *testing.T) {
 	t.Parallel()
 	w, _ := newPromptWorld(t)
