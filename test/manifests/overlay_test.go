@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -71,6 +72,37 @@ func overlay(t *testing.T, kustomizations map[string]string) string {
 		lab.Check(t, os.WriteFile(filepath.Join(config, folder, "kustomization.yaml"), []byte(content), 0o600))
 	}
 	return filepath.Join(config, "mine")
+}
+
+// TestNamesFollow has a kustomization of a user's own generate the credentials, and rename all that is in it.
+func TestNamesFollow(t *testing.T) {
+	t.Parallel()
+	folder := overlay(t, map[string]string{"mine": "namePrefix: acme-\ncomponents: [../names]\nresources: [links.yaml]\n" +
+		"secretGenerator: [{name: payu-credentials, literals: [client_id=a, client_secret=b]}]\n"})
+	lab.Check(t, os.WriteFile(filepath.Join(folder, "links.yaml"), []byte(`
+apiVersion: auth.payu.in/v1alpha1
+kind: PayUToken
+metadata: {name: links}
+spec: {environment: Test, credentialsSecretRef: {name: payu-credentials}, scopes: [a], target: {name: links-token}}
+`), 0o600))
+	objects := lab.Kustomize(t, folder)
+	token := find(t, objects, "PayUToken", "acme-links", "")
+	name, _, _ := unstructured.NestedString(token.Object, "spec", "credentialsSecretRef", "name")
+	if secrets := ofKind(objects, "Secret"); len(secrets) != 1 || secrets[0].GetName() != name || name == "acme-payu-credentials" {
+		t.Errorf("the PayUToken names %q, and the Secrets are %v", name, secrets)
+	}
+}
+
+// TestAlertsSeeARenamedService: what a prefix makes of the Service's name is not the job that the alerts select.
+func TestAlertsSeeARenamedService(t *testing.T) {
+	t.Parallel()
+	monitor := find(t, lab.Kustomize(t, overlay(t, map[string]string{"mine": "namePrefix: acme-\nresources: [../prometheus]\n"})), "ServiceMonitor", "acme-"+operator, operator)
+	endpoints, _, _ := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
+	relabelings := fmt.Sprint(endpoints[0].(map[string]any)["relabelings"])
+	if rules := string(lab.Must(os.ReadFile("../../config/prometheus/prometheusrule.yaml"))(t)); !strings.Contains(relabelings, "replacement:"+operator+"-metrics targetLabel:job") ||
+		!strings.Contains(rules, `job="`+operator+`-metrics"`) {
+		t.Errorf("the job that the alerts select is not the one that the ServiceMonitor sets: %s", relabelings)
+	}
 }
 
 // annotate sets the annotation of the pod of a namespace, as the operator does.

@@ -50,6 +50,9 @@ func TestUninstallKeepsTheCRD(t *testing.T) {
 	if annotations["helm.sh/resource-policy"] != "keep" {
 		t.Errorf("helm uninstall would delete the CRD, all PayUTokens and their Secrets: its annotations are %v", annotations)
 	}
+	if got := find(t, render(t, "everything"), "CustomResourceDefinition", name, "").GetAnnotations(); got["example.com/reviewed"] != "true" || got["helm.sh/resource-policy"] != "keep" {
+		t.Errorf("with crds.annotations the CRD has the annotations %v", got)
+	}
 	delete(annotations, "helm.sh/resource-policy")
 	rendered.SetAnnotations(annotations)
 	generated := find(t, parseFile(t, "..", "..", "config", "crd", "bases", crdFile), "CustomResourceDefinition", name, "")

@@ -17,7 +17,7 @@ import (
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]string{
-		"replicaCount=3":                                            "'replicaCount' not allowed",
+		"replicaCount=3":                                            "replicaCount is called replicas in this chart: set that",
 		"leaderElection.enable=true":                                "'enable' not allowed",
 		"logLevel=verbose":                                          "'/logLevel': value must be one of 'debug', 'info', 'warn', 'error'",
 		"tokenRequestTimeout=10":                                    "'/tokenRequestTimeout': got number, want string",
@@ -31,6 +31,7 @@ func TestRefusals(t *testing.T) {
 		"leaderElection.enabled=false":                              "several operators would do the same work. Enable it, or set replicas to 1",
 		"ca.configMapName=a,ca.secretName=b":                        "ca.configMapName and ca.secretName are both set",
 		"metrics.serviceMonitor.enabled=true,metrics.enabled=false": "Enable metrics too",
+		"prometheusRule.enabled=true,metrics.enabled=false":         "PayUTokenOperatorDown would fire for ever. Enable metrics too",
 		"promptDelivery.enabled=true":                               "promptDelivery.enabled needs Kubernetes 1.30 or newer, for its ValidatingAdmissionPolicy, and this is v1.29.0. Set it to false",
 		"promptDelivery.enable=true":                                "'enable' not allowed",
 	} {
@@ -61,7 +62,7 @@ func expectDescribed(t *testing.T, schema, defaults map[string]any, readme, pref
 	properties := schema["properties"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		property, path := properties[name].(map[string]any), prefix+name
-		if path == "enabled" || path == "global" { // of charts around this one
+		if path == "enabled" || path == "global" || path == "replicaCount" { // of charts around this one; a hint
 			continue
 		}
 		if property["description"] == nil {

@@ -2,6 +2,11 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* The namespace of all objects that are in one. */}}
+{{- define "operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{/* The name of all objects. A Service may have 63 characters: this leaves room for "-metrics". */}}
 {{- define "operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
@@ -48,7 +53,7 @@ metadata:
 subjects:
 - kind: ServiceAccount
   name: {{ include "operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ include "operator.namespace" . }}
 {{- end }}
 
 {{- define "operator.image" -}}
@@ -58,14 +63,15 @@ subjects:
 {{- end }}
 
 {{- define "operator.leaseNamespace" -}}
-{{- default .Release.Namespace .Values.leaderElection.namespace }}
+{{- default (include "operator.namespace" .) .Values.leaderElection.namespace }}
 {{- end }}
 
 {{/* The name of the Lease is unique also where releases of several namespaces keep their Leases in one. */}}
 {{- define "operator.leaseName" -}}
 {{- $name := include "operator.fullname" . }}
-{{- if ne (include "operator.leaseNamespace" .) .Release.Namespace }}
-{{- $name = printf "%s-%s" .Release.Namespace $name }}
+{{- $namespace := include "operator.namespace" . }}
+{{- if ne (include "operator.leaseNamespace" .) $namespace }}
+{{- $name = printf "%s-%s" $namespace $name }}
 {{- end }}
 {{- default $name .Values.leaderElection.id }}
 {{- end }}
