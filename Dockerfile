@@ -12,7 +12,8 @@ ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
 ARG COMMIT
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+ARG GOFIPS140=off
+RUN GOFIPS140=$GOFIPS140 CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /manager ./cmd/manager
 
 # Certificate authorities, a nonroot user, and nothing else. hack/image builds the same without an engine.

@@ -8,6 +8,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 PLATFORMS ?= linux/amd64
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # All that is built has these flags, so that nothing is compiled twice; test/lab has them, too.
+GOFIPS140 := $(if $(FIPS),certified,off)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := go tool -modfile=hack/tools/go.mod
 HELM    := go tool -modfile=hack/helm/go.mod helm
@@ -42,8 +43,8 @@ build: ## Build bin/manager, bin/payu-simulator and bin/kubectl-payutoken.
 	$(GOBUILD) -o bin/ ./cmd/...
 
 .PHONY: image
-image: ## Build the container image IMAGE with docker.
-	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE) .
+image: ## Build the container image IMAGE with docker. FIPS=1 builds it with Go's validated module of FIPS 140-3.
+	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg GOFIPS140=$(GOFIPS140) -t $(IMAGE) .
 
 IMAGE_LABELS = title=payu-token-operator licenses=Apache-2.0 version=$(VERSION) revision=$(COMMIT) \
 	source=https://github.com/payu-token-operator/payu-token-operator
@@ -53,7 +54,7 @@ image-tar: ## Write the same image to dist without docker, for each of PLATFORMS
 	cd hack/image && $(GOBUILD) -o $(CURDIR)/bin/image .
 	@for platform in $(PLATFORMS); do \
 		arch=$${platform#linux/} && \
-		GOOS=linux GOARCH=$$arch $(GOBUILD) -buildvcs=false -o bin/linux-$$arch/manager ./cmd/manager && \
+		GOFIPS140=$(GOFIPS140) GOOS=linux GOARCH=$$arch $(GOBUILD) -buildvcs=false -o bin/linux-$$arch/manager ./cmd/manager && \
 		bin/image --binary=bin/linux-$$arch/manager --name=$(IMAGE) --platform=$$platform \
 			--output=dist/payu-token-operator-$(VERSION)-$$arch.tar $(addprefix --label=org.opencontainers.image.,$(IMAGE_LABELS)) || exit 1; \
 	done
@@ -113,6 +114,10 @@ bench: ## Measure everything, in half an hour, and write docs/performance-result
 .PHONY: test-e2e
 test-e2e: ## Prove on a real node that a workload sees no refusal: on a new node (root, Debian), or on the cluster of E2E_KUBECONFIG. See docs/e2e.md.
 	@$(GOBUILD) -o bin/e2e ./test/e2e && exec bin/e2e $(E2E)
+
+.PHONY: test-fips
+test-fips: ## Test the operator with Go's validated module of FIPS 140-3, where only approved algorithms work.
+	PAYU_TEST_FIPS=1 KUBEBUILDER_ASSETS=$$(hack/controlplane/assets) go test -count=1 -run TestFIPS ./cmd/manager
 
 .PHONY: fuzz
 fuzz: ## Fuzz each fuzz target FUZZTIME (150000x, about 30 s).

@@ -9,6 +9,7 @@ import (
 
 // Operator is the program cmd/manager while it runs. Env, Stdout and Stderr are those of exec.Cmd.
 type Operator struct {
+	Path           string // of the program; that of Program if empty
 	Env            []string
 	Stdout, Stderr io.Writer
 
@@ -19,7 +20,7 @@ type Operator struct {
 
 // Start starts the operator with a kubeconfig and more flags. It serves probes, and metrics that need no login, on free addresses.
 func (o *Operator) Start(kubeconfig string, flags ...string) error {
-	path, err := Program("manager")
+	path, err := o.path()
 	if err != nil {
 		return err
 	}
@@ -33,6 +34,13 @@ func (o *Operator) Start(kubeconfig string, flags ...string) error {
 	manager.Env, manager.Stdout, manager.Stderr = o.Env, o.Stdout, o.Stderr
 	o.Process, err = Launch(manager)
 	return err
+}
+
+func (o *Operator) path() (string, error) {
+	if o.Path != "" {
+		return o.Path, nil
+	}
+	return Program("manager")
 }
 
 // IsReady reports whether the operator's caches are filled.

@@ -23,7 +23,13 @@ type RunningOperator struct {
 // until the operator is ready. At the end of the test the operator must end well.
 func RunOperator(t *testing.T, env []string, kubeconfig string, flags ...string) *RunningOperator {
 	t.Helper()
-	o := LaunchOperator(t, env, kubeconfig, flags...)
+	return RunOperatorAt(t, "", env, kubeconfig, flags...)
+}
+
+// RunOperatorAt is RunOperator with another program than the lab's.
+func RunOperatorAt(t *testing.T, path string, env []string, kubeconfig string, flags ...string) *RunningOperator {
+	t.Helper()
+	o := launch(t, path, env, kubeconfig, flags...)
 	Check(t, o.AwaitReady(t.Context()))
 	return o
 }
@@ -31,8 +37,13 @@ func RunOperator(t *testing.T, env []string, kubeconfig string, flags ...string)
 // LaunchOperator is RunOperator, but does not wait.
 func LaunchOperator(t *testing.T, env []string, kubeconfig string, flags ...string) *RunningOperator {
 	t.Helper()
+	return launch(t, "", env, kubeconfig, flags...)
+}
+
+func launch(t *testing.T, path string, env []string, kubeconfig string, flags ...string) *RunningOperator {
+	t.Helper()
 	o := &RunningOperator{T: t, Log: newLog(), stdout: newLog()}
-	o.Operator = &Operator{Env: append([]string{"HOME=" + t.TempDir()}, env...), Stdout: o.stdout, Stderr: o.Log}
+	o.Operator = &Operator{Path: path, Env: append([]string{"HOME=" + t.TempDir()}, env...), Stdout: o.stdout, Stderr: o.Log}
 	Check(t, o.Start(kubeconfig, flags...))
 	t.Cleanup(o.finish)
 	return o
