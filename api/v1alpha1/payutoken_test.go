@@ -357,7 +357,7 @@ func TestColumns(t *testing.T) {
 	meta.SetStatusCondition(&token.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid, Message: "It is valid"})
 	meta.SetStatusCondition(&token.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionRefreshed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUnreachable})
+		Type: v1alpha1.ConditionRefreshed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUnreachable, Message: "PayU is down"})
 	check(t, "updating the status", cluster.Client.Status().Update(t.Context(), token))
 
 	for _, name := range []string{"payutokens", "payutoken", "payutok", "payu"} {
@@ -373,7 +373,7 @@ func TestColumns(t *testing.T) {
 
 	out, err := cluster.Kubectl(t.Context(), "get", "payutokens", "-o", "wide", "-n", token.Namespace)
 	check(t, "listing all columns", err)
-	for _, want := range []string{"AGE RENEWAL SCOPES MESSAGE\n", ` 2026-01-02T02:24:31Z ["create_payment_links","read_payment_links"] It is valid` + "\n"} {
+	for _, want := range []string{"AGE RENEWAL SCOPES MESSAGE\n", ` 2026-01-02T02:24:31Z ["create_payment_links","read_payment_links"] PayU is down` + "\n"} {
 		if line := regexp.MustCompile(` +`).ReplaceAllString(out, " "); !strings.Contains(line, want) {
 			t.Errorf("no %q in kubectl get -o wide:\n%s", want, out)
 		}

@@ -41,7 +41,9 @@ func (r *Reconciler) noteDelivery(o *observation) {
 		ended.at = o.now // it is looked at now, and if nothing has changed, nobody wakes this PayUToken
 	}
 	if o.delivered = ended; !waits && (ended == nil || isOver) {
-		r.Deliveries.add(o.notice(o.held.Whole && o.now.Sub(o.held.Token.FetchedAt).Abs() < kubeletTurn))
+		n := o.notice(o.held.Whole && o.now.Sub(o.held.Token.FetchedAt).Abs() < kubeletTurn)
+		n.again = true
+		r.Deliveries.add(n)
 	}
 }
 

@@ -46,7 +46,9 @@ type notice struct {
 	uid       types.UID
 	secret    string
 	// tell is false if no pod is to be told, and only the right to do so is looked at.
-	tell  bool
+	tell bool
+	// again is true for a write that a notice was given of before, perhaps by a former process.
+	again bool
 	since time.Time        // when the first attempt was due
 	tried map[podRef]tried // the pods that were tried
 }

@@ -70,12 +70,12 @@ func (d *Deliveries) attempt(ctx context.Context, namespace string, notices []*n
 	}
 	if !isSafe {
 		switch found, err := d.findFence(ctx, namespace, s); {
-		case err != nil:
+		case isRBACDenial(err):
 			return d.endAll(s, deliveryForbidden(namespace), err)
 		case found == unfenced:
 			return d.endAll(s, deliveryUnfenced(namespace), nil)
 		case found == untried:
-			return s.postponed()
+			return s.postponed(err)
 		}
 		d.setSafe(namespace, true)
 	}
@@ -85,26 +85,34 @@ func (d *Deliveries) attempt(ctx context.Context, namespace string, notices []*n
 
 // findFence tries the fence on one pod after the other until one shows whether it is there: on those that are to be told, and on others.
 // Those that do not show it come last in the next attempt.
-func (d *Deliveries) findFence(ctx context.Context, namespace string, s *survey) (fence, error) {
+func (d *Deliveries) findFence(ctx context.Context, namespace string, s *survey) (_ fence, failed error) {
 	wanted := s.inOrder()
 	for _, pod := range append(wanted[:min(len(wanted), fenceTries)], s.others...) {
-		if found, err := tryFence(ctx, d.client, namespace, pod, d.clock.Now()); err != nil || found != untried {
+		found, err := tryFence(ctx, d.client, namespace, pod, d.clock.Now())
+		if found != untried || isRBACDenial(err) {
 			return found, err
+		}
+		if err != nil {
+			failed = err
 		}
 		for _, n := range s.wants[pod] {
 			n.tried[pod] = tried{outcome: podUndecided}
 		}
 	}
-	return untried, nil
+	return untried, failed
 }
 
 // postponed leaves the pods that are to be told for another attempt: no pod shows whether the fence is there.
-func (s *survey) postponed() map[*notice]*result {
+func (s *survey) postponed(err error) map[*notice]*result {
+	words := "no pod shows whether the policy that restricts the operator is in force"
+	if err != nil {
+		words += ": " + wordsOf(err)
+	}
 	for _, notices := range s.wants {
 		for _, n := range notices {
 			r := s.results[n]
 			r.undecided++
-			r.words = "no pod shows whether the policy that restricts the operator is in force"
+			r.words = words
 		}
 	}
 	return s.results
@@ -142,7 +150,7 @@ func (d *Deliveries) endAll(s *survey, f *failure, err error) map[*notice]*resul
 		switch {
 		case err == nil || isRBACDenial(err):
 			r.failure = f
-			if n.tell {
+			if n.tell && !n.again {
 				d.count(podForbidden, 1)
 			}
 		default:

@@ -11,6 +11,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -399,4 +400,92 @@ func TestAMissingRightIsLookedForEachMinute(t *testing.T) {
 		}
 	}
 	t.Errorf("the fence that was put up is not seen after 12 minutes: %s", w.condition("links", v1alpha1.ConditionDelivered))
+}
+
+func TestAWebhookThatIsDownForTheFirstPodKeepsNoOtherFromBeingTold(t *testing.T) {
+	t.Parallel()
+	w, _ := newPromptWorld(t)
+	w.pod("a-guarded", mounting("links"), func(p *corev1.Pod) { p.Labels = map[string]string{"guarded": w.namespace} })
+	w.pod("z-mounts", mounting("links"))
+	w.guardPods(t)
+	w.await("the webhook", func(ctx context.Context) error {
+		if err := annotate(ctx, w.user, w.namespace, "a-guarded", "x", "y", client.DryRunAll); !apierrors.IsInternalError(err) {
+			return fmt.Errorf("it is not in force: %w", err)
+		}
+		return nil
+	})
+	w.create("links", prompt)
+	w.run()
+	for range 3 {
+		w.clock.SetTime(w.clock.Now().Add(15 * time.Second))
+		w.operator.Deliveries.serve(w.ctx, w.namespace)
+	}
+	w.aMinuteLater()
+	if w.told("z-mounts") == "" {
+		t.Errorf("z-mounts was not told: %s: %s", w.condition("links", "Delivered"), w.message("links", "Delivered"))
+	}
+}
+
+func TestAMissingRightIsCountedOnceForEachWrite(t *testing.T) {
+	t.Parallel()
+	w, _ := newPromptWorld(t)
+	w.pod("mounts", mounting("links"))
+	w.must(w.user.Delete(w.ctx, &rbacv1.Role{ObjectMeta: w.meta("pods")}))
+	w.await("the right to be gone", func(ctx context.Context) error {
+		if may, err := mayPatchPods(ctx, w.pods, w.namespace); err != nil || may {
+			return fmt.Errorf("%t, %w", may, err)
+		}
+		return nil
+	})
+	w.create("links", prompt)
+	w.run()
+	w.pass(10 * time.Minute)
+	if n := w.podsCounted(podForbidden); n != 1 {
+		t.Errorf("one write was counted %v times as forbidden", n)
+	}
+}
+
+func TestAnAllowListOfKeysIsNoFence(t *testing.T) {
+	t.Parallel()
+	w, _ := newUnfencedWorld(t)
+	w.denyPods(t, "object.metadata.?annotations.orValue({}).all(k, k in ['auth.payu.in/token-written-at', 'team']) && object.metadata.?labels.orValue({}).all(k, k in ['app', 'team'])")
+	w.pod("mounts", mounting("links"))
+	w.await("the other policy", func(ctx context.Context) error {
+		if err := annotate(ctx, w.user, w.namespace, "mounts", "x", "y", client.DryRunAll); !isPolicyDenial(err) {
+			return fmt.Errorf("it is not in force: %w", err)
+		}
+		return nil
+	})
+	w.must(annotate(w.ctx, w.pods, w.namespace, "mounts", "team", "evil", client.DryRunAll)) // the operator may do what it should not
+	w.create("links", prompt)
+	w.run()
+	if w.told("mounts") != "" {
+		t.Errorf("patched without a fence: %s", w.condition("links", "Delivered"))
+	}
+}
+
+func TestOddPodsAreTold(t *testing.T) {
+	t.Parallel()
+	w := newPodWorld(t)
+	operator := w.fenced()
+	for name, edit := range map[string]podEdit{
+		"pull-secret-twice": func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "a"}, {Name: "a"}} },
+		"pull-secret-empty": func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{}} },
+		"host-alias-twice": func(p *corev1.Pod) {
+			p.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.1", Hostnames: []string{"a"}}, {IP: "10.0.0.1", Hostnames: []string{"b"}}}
+		},
+		"port-twice": func(p *corev1.Pod) {
+			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, Name: "a"}, {ContainerPort: 80, Name: "b"}}
+		},
+		"finalizer-twice": func(p *corev1.Pod) { p.Finalizers = []string{"example.com/a", "example.com/a"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.pod(name, edit)
+			for range 2 {
+				if err := tellPod(w.ctx, operator, w.namespace, podRef{name, w.getPod(name).UID}, time.Now()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,8 +135,8 @@ const (
 )
 
 // tryFence tries on a pod whether there is a fence: of two changes that differ in what no operator needs to do, the API server has to
-// accept the one and to deny the other. Only dry runs are sent. It returns the error of an API server that did not answer, or that
-// lets the operator patch no pods.
+// accept the one, and the policy of prompt delivery to deny the other: a denial by anything else shows nothing. Only dry runs are sent.
+// With untried it returns the error of an API server that did not answer, or that lets the operator patch no pods.
 func tryFence(ctx context.Context, c client.Client, namespace string, pod podRef, at time.Time) (fence, error) {
 	err := applyToPod(ctx, c, namespace, pod, toldAt(at), nil, client.DryRunAll)
 	switch podOutcomeOf(err) {
@@ -153,11 +154,17 @@ func tryFence(ctx context.Context, c client.Client, namespace string, pod podRef
 		switch {
 		case err == nil:
 			return unfenced, nil
-		case !isDenial(err) && !isPolicyDenial(err):
-			return untried, client.IgnoreNotFound(err)
+		case !isFenceDenial(err):
+			return untried, nil
 		}
 	}
 	return fenced, nil
+}
+
+// isFenceDenial reports whether the policy of prompt delivery denies a change, in its own words: its name is up to who installs it.
+func isFenceDenial(err error) bool {
+	status, _ := answerIn(err)
+	return isPolicyDenial(err) && strings.Contains(status.Message, "denied request: the operator may ")
 }
 
 // podOutcome is what became of the telling of one pod.
@@ -184,7 +191,8 @@ func podOutcomeOf(err error) podOutcome {
 		return podFailed
 	case apierrors.IsNotFound(err), isReplaced(status):
 		return podGone
-	case !answered, isDeadline(err), isRBACDenial(err), status.Code >= 500, status.Code == http.StatusTooManyRequests:
+	case !answered, isDeadline(err), isRBACDenial(err), status.Code >= 500, status.Code == http.StatusTooManyRequests,
+		status.Code == http.StatusUnauthorized:
 		return podUndecided
 	default:
 		return podFailed
