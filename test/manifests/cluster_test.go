@@ -28,7 +28,7 @@ func TestChartOnAnAPIServer(t *testing.T) {
 		t.Skip("it starts a control plane")
 	}
 	c := lab.RunCluster(t)
-	for _, name := range []string{namespace, "shop", "billing", "leases"} {
+	for _, name := range []string{namespace, "payu-system", "monitoring", "shop", "billing", "leases"} {
 		createNamespace(t, c, name)
 	}
 	applyMonitoring(t, c)
